@@ -1,0 +1,160 @@
+"""What the filesystem takes and gives at its rim: neutral stat structures, options, and the kernel's side as a protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from azfilesfs.model.limits import GIB
+
+ROOT_INODE: Final = 1
+
+
+class OnConflict(Enum):
+    """What becomes of local changes when the remote file moved under them (SEMANTICS, conflicts)."""
+
+    FAIL = "fail"
+    COPY = "copy"
+    OVERWRITE = "overwrite"
+
+
+class Consistency(Enum):
+    """When an open asks the service."""
+
+    CLOSE_TO_OPEN = "close-to-open"
+    TTL = "ttl"
+
+
+class ExclusiveCreate(Enum):
+    """Who decides O_EXCL: the service (exclusive between hosts), or this mount's knowledge."""
+
+    SERVICE = "service"
+    MOUNT = "mount"
+
+
+class Symlinks(Enum):
+    """How symbolic links are stored."""
+
+    MF = "mf"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VfsOptions:
+    """How the share is presented. Durations are seconds, sizes bytes, modes permission bits."""
+
+    uid: int = 0
+    gid: int = 0
+    file_mode: int = 0o755
+    dir_mode: int = 0o755
+    umask: int = 0
+    read_only: bool = False
+    strict_modes: bool = False
+    symlinks: Symlinks = Symlinks.MF
+    exclusive_create: ExclusiveCreate = ExclusiveCreate.SERVICE
+    consistency: Consistency = Consistency.CLOSE_TO_OPEN
+    on_conflict: OnConflict = OnConflict.FAIL
+    staging_limit: int = 8 * GIB
+    attr_ttl: float = 1.0
+    dir_ttl: float = 1.0
+    operation_deadline: float = 60.0
+    transfer_deadline: float = 300.0
+    upload_parallelism: int = 8
+    max_cached_names: int = 200_000
+    readahead_blocks: int = 6
+    host_name: str = "localhost"
+
+
+class Attrs(NamedTuple):
+    """A neutral stat: times in Unix nanoseconds, mode with its type bits."""
+
+    ino: int
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    nlink: int = 1
+    blksize: int = 4096
+
+    @property
+    def blocks(self) -> int:
+        """Number of 512-byte blocks, rounded up."""
+        return -(-self.size // 512)
+
+
+class Entry(NamedTuple):
+    """An answer about an inode and for how long (seconds) the kernel may believe it.
+
+    A negative entry has ``attrs.ino == 0``: the name does not exist, and the kernel may believe that for ``entry_timeout``.
+    """
+
+    attrs: Attrs
+    entry_timeout: float
+    attr_timeout: float
+
+
+class DirEntry(NamedTuple):
+    """One name of a directory; ``offset`` is where the next read continues."""
+
+    name: bytes
+    entry: Entry
+    offset: int
+
+
+class SetAttr(NamedTuple):
+    """What setattr shall change; None leaves a field as it is."""
+
+    size: int | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class OpenResult(NamedTuple):
+    """An open file: its handle, and whether the kernel may keep the pages that it has."""
+
+    handle: int
+    keep_cache: bool
+
+
+class StatFs(NamedTuple):
+    """A neutral statvfs; counts are in blocks of ``block_size`` bytes."""
+
+    block_size: int
+    blocks: int
+    blocks_free: int
+    files: int
+    files_free: int
+    name_max: int
+
+
+class KernelNotifier(Protocol):
+    """What the filesystem asks of the kernel's caches. Never awaits; failures are the notifier's to log."""
+
+    def forget_attributes(self, ino: int) -> None:
+        """Drop the kernel's attributes of an inode, not its pages. Safe from any task."""
+
+    def forget_pages(self, ino: int) -> None:
+        """Drop the kernel's pages of an inode, later, from a worker thread with no lock held."""
+
+    def forget_entry(self, parent: int, name: bytes) -> None:
+        """Drop the kernel's entry for a name, later, from a worker thread with no lock held."""
+
+
+class SilentKernel:
+    """A notifier for a filesystem without a kernel above it."""
+
+    def forget_attributes(self, ino: int) -> None:
+        """Do nothing."""
+
+    def forget_pages(self, ino: int) -> None:
+        """Do nothing."""
+
+    def forget_entry(self, parent: int, name: bytes) -> None:
+        """Do nothing."""
