@@ -1,7 +1,7 @@
 """Hold the line coverage of the last test run against the promised floors.
 
-Reads the JSON report of coverage; lines only, because a floor over lines and branches together would
-move with the style of the code.
+Reads the JSON report of coverage; lines only, because a floor over lines and branches together
+would move with the style of the code.
 """
 
 import json
@@ -9,7 +9,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-FLOORS = {"azfilesfs": 85.0, "azfilesfs/model": 95.0, "azfilesfs/client": 95.0, "azfilesfs/vfs": 95.0}
+FLOORS = {
+    "azfilesfs": 85.0,
+    "azfilesfs/model": 95.0,
+    "azfilesfs/client": 95.0,
+    "azfilesfs/vfs": 95.0,
+}
 
 
 def percentages(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -> dict[str, float]:
