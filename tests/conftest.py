@@ -144,7 +144,7 @@ def detach(mountpoint: Path) -> None:
 def no_stale_mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Detach what aborted runs left mounted, and fail if this run leaves a mount itself."""
     own = tmp_path_factory.getbasetemp()
-    family = own.parent if own.parent.name.startswith("pytest-of-") else own
+    family = next((p for p in own.parents if p.name.startswith("pytest-of-")), own)
     for mountpoint in fuse_mounts_below(family):
         run = family / mountpoint.relative_to(family).parts[0]
         if not own.is_relative_to(run) and not is_run_alive(run):
