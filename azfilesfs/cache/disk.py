@@ -1,0 +1,244 @@
+"""diskcache made safe: the only module that imports it.
+
+The stock ``Disk`` pickles what it does not know, believes the file names and modes that its
+database holds, and writes bytes line by line. ``SealedDisk`` stores ``Value`` objects only, each
+with one write; it never unpickles, never leaves its directory, and opens regular files only.
+``Index`` is the database with it. Everything here is synchronous and runs in worker threads.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+import diskcache
+from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW
+
+from azfilesfs.cache.blocks import Value
+
+VALUE_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
+DATABASE_FILES: Final = (DBNAME, f"{DBNAME}-wal", f"{DBNAME}-shm")
+_BUSY_SECONDS: Final = 5.0
+_SCHEMA: Final = {
+    "Settings",
+    "Cache",
+    "sqlite_autoindex_Settings_1",
+    "Cache_key_raw",
+    "Cache_expire_time",
+    "Cache_store_time",
+    "Settings_count_insert",
+    "Settings_count_delete",
+    "Settings_size_insert",
+    "Settings_size_update",
+    "Settings_size_delete",
+}
+
+Timeout = diskcache.Timeout
+"""The database stayed locked by another process."""
+
+
+class Flaw:
+    """What a row yields whose value is missing or must not be touched."""
+
+
+FLAW: Final = Flaw()
+
+
+class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
+    """Keys are text, values are ``Value``; every other way in or out is refused."""
+
+    def put(self, key: object) -> tuple[str, Literal[True]]:
+        """Return the database's form of a key.
+
+        Raises:
+            TypeError: the key is not text.
+        """
+        if type(key) is not str:
+            raise TypeError("keys of the block cache are text")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        """Return the key that the database holds.
+
+        Raises:
+            TypeError: it is not text as ``put`` stored it.
+        """
+        if type(key) is not str or raw != 1:
+            raise TypeError("the database holds a foreign key")
+        return key
+
+    def store(
+        self, value: object, read: object, key: object = None
+    ) -> tuple[int, int, str | None, bytes | None]:
+        """Write a value once, small ones into the database; return size, mode, file name and blob.
+
+        Raises:
+            TypeError: it is not a ``Value``.
+            OSError: it could not be written whole; nothing is left of it.
+        """
+        if type(value) is not Value or read:
+            raise TypeError("the block cache stores sealed values only")
+        length = len(value.header) + len(value.data)
+        if length < self.min_file_size:
+            return 0, MODE_RAW, None, b"".join(value)
+        name, path = self.filename()
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _write_once(path, value)
+        return length, MODE_BINARY, name, None
+
+    def fetch(self, mode: object, filename: object, value: object, read: object) -> BinaryIO | Flaw:
+        """Open what a row points at for reading; the caller closes it."""
+        if mode == MODE_RAW and type(value) is bytes:
+            return io.BytesIO(value)
+        if mode != MODE_BINARY or not _is_value_name(filename):
+            return FLAW
+        with suppress(OSError):
+            return _open_regular(os.path.join(self._directory, str(filename)))
+        return FLAW
+
+    def remove(self, file_path: object) -> None:
+        """Delete a value's file, and its folders if they become empty; spare foreign names."""
+        if not _is_value_name(file_path):
+            return
+        path = Path(self._directory, str(file_path))
+        with suppress(OSError):
+            path.unlink()
+        with suppress(OSError):
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
+
+
+class Index(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
+    """The database of the cache. A thread uses it only inside ``session``."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or create it; the constructing thread's connection is closed again.
+
+        Raises:
+            sqlite3.Error, Timeout: the database is damaged or cannot be used.
+        """
+        # Each setting is given, so that none is taken from what the database holds.
+        super().__init__(
+            str(directory),
+            timeout=_BUSY_SECONDS,
+            disk=SealedDisk,
+            **DEFAULT_SETTINGS
+            | {
+                "eviction_policy": "least-recently-stored",
+                "size_limit": 2**62,  # the store makes room itself, before it writes
+                "cull_limit": 1,
+                # A mapped database that is cut short by someone else would kill the process by
+                # SIGBUS.
+                "sqlite_mmap_size": 0,
+            },
+        )
+        self.close()
+
+    def connect(self) -> sqlite3.Connection:
+        """Open a connection that may move between threads, one at a time."""
+        connection = sqlite3.connect(
+            os.path.join(self.directory, DBNAME),
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        for pragma in ("synchronous = NORMAL", "mmap_size = 0", "trusted_schema = OFF"):
+            connection.execute(f"PRAGMA {pragma}").close()
+        return connection
+
+    @contextmanager
+    def session(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Let the calling thread use the index with this connection."""
+        self._local.pid = os.getpid()
+        self._local.con = connection
+        try:
+            yield
+        finally:
+            del self._local.con
+
+    def evict_oldest(self) -> bool:
+        """Drop the value that was stored first; return False where there is none.
+
+        Raises:
+            sqlite3.Error, Timeout: the database is damaged or cannot be used.
+        """
+        with self._transact(retry=False) as (sql, cleanup):
+            rows = sql("SELECT rowid, filename FROM Cache ORDER BY store_time LIMIT 1").fetchall()
+            for rowid, filename in rows:
+                sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))
+                cleanup(filename)
+        return bool(rows)
+
+    def reconcile(self) -> set[str]:
+        """Set counters right that a crash left wrong; return the names of all value files.
+
+        Raises:
+            sqlite3.Error, Timeout: the database is damaged or cannot be used.
+        """
+        with self._transact(retry=False) as (sql, _):
+            rows = sql("SELECT size, filename FROM Cache").fetchall()
+            sizes = sum(size for size, _ in rows if isinstance(size, int))
+            for name, figure in (("count", len(rows)), ("size", sizes)):
+                sql("UPDATE Settings SET value = ? WHERE key = ?", (figure, name))
+        return {name for _, name in rows if isinstance(name, str)}
+
+
+def looks_sound(directory: Path) -> bool:
+    """Tell whether the database, if there is one, has our tables and settings and no others.
+
+    diskcache sets an attribute for each setting that it finds and builds pragmas from them, so a
+    foreign one must not reach it.
+    """
+    path = directory / DBNAME
+    if not os.path.lexists(path):
+        return True
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return False
+    try:
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF").close()
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            settings = dict(connection.execute("SELECT key, value FROM Settings"))
+        finally:
+            connection.close()
+    except (sqlite3.Error, ValueError):
+        return False
+    return names <= _SCHEMA and all(
+        name in DEFAULT_SETTINGS or (name in METADATA and isinstance(value, int))
+        for name, value in settings.items()
+    )
+
+
+def _is_value_name(name: object) -> bool:
+    return isinstance(name, str) and VALUE_NAME.fullmatch(name) is not None
+
+
+def _write_once(path: str, value: Value) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        written = os.writev(descriptor, value)
+        if written != len(value.header) + len(value.data):
+            raise OSError("the value was cut short")
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _open_regular(path: str) -> BinaryIO:
+    # O_NONBLOCK: opening a FIFO must not wait for its writer.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("not a regular file")
+    return open(descriptor, "rb", buffering=0)
