@@ -1,0 +1,133 @@
+"""Telling the kernel what it must no longer believe.
+
+Dropping attributes returns at once and may be done anywhere. Dropping pages or an entry waits in
+the kernel for requests in flight on the same inode or directory, which only we can answer: done in
+the event loop it deadlocks, and nothing kills that. So those go through a bounded queue to a worker
+thread, with no lock held by anybody.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pyfuse3
+import trio
+
+_log = logging.getLogger(__name__)
+
+QUEUE_LIMIT: Final = 4096
+"""More than this are dropped: timeouts and the next open bring the kernel to the truth anyway."""
+
+_HARMLESS: Final = frozenset(
+    {
+        errno.ENOENT,  # the kernel did not know the inode or name
+        errno.ENOTDIR,
+        errno.EINVAL,  # no session: nothing is mounted, so nothing is believed
+        errno.ENOTCONN,  # the mount is gone
+        errno.EBADF,
+        errno.ENODEV,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    ino: int
+
+    def drop(self) -> None:
+        pyfuse3.invalidate_inode(self.ino, attr_only=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    parent: int
+    name: bytes
+
+    def drop(self) -> None:
+        pyfuse3.invalidate_entry(self.parent, self.name)
+
+
+class PyfuseNotifier:
+    """The kernel's side of one mount, as the filesystem sees it.
+
+    ``attach`` opens it when the kernel has the mount, ``detach`` closes it before the session ends.
+    Outside that time nothing is done, since there is nobody who could believe anything.
+    """
+
+    def __init__(self, limit: int = QUEUE_LIMIT) -> None:
+        """Start with an empty queue, detached."""
+        self._limit = limit
+        self._waiting: dict[_Pages | _Name, None] = {}
+        self._wakeup = trio.Event()
+        self._attached = False
+        self._idle = threading.Event()
+        self._idle.set()
+        self.dropped = 0
+
+    def attach(self) -> None:
+        """Begin to tell the kernel."""
+        self._attached = True
+
+    def detach(self) -> None:
+        """Tell it nothing from now on, and forget what waits."""
+        self._attached = False
+        self._waiting.clear()
+
+    def forget_attributes(self, ino: int) -> None:
+        """Drop the kernel's attributes of an inode, not its pages; at once."""
+        if self._attached:
+            _quietly(lambda: pyfuse3.invalidate_inode(ino, attr_only=True))
+
+    def forget_pages(self, ino: int) -> None:
+        """Drop the kernel's pages of an inode, soon."""
+        self._enqueue(_Pages(ino))
+
+    def forget_entry(self, parent: int, name: bytes) -> None:
+        """Drop the kernel's entry for a name, soon."""
+        self._enqueue(_Name(parent, name))
+
+    def _enqueue(self, item: _Pages | _Name) -> None:
+        if not self._attached or item in self._waiting:
+            return
+        if len(self._waiting) >= self._limit:
+            if not self.dropped:
+                _log.warning("more than %d invalidations wait for the kernel", self._limit)
+            self.dropped += 1
+            return
+        self._waiting[item] = None
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Work off the queue until cancelled; that leaves a thread inside the kernel behind."""
+        while True:
+            await self._wakeup.wait()
+            self._wakeup = trio.Event()
+            while self._waiting:
+                batch, self._waiting = list(self._waiting), {}
+                self._idle.clear()
+                await trio.to_thread.run_sync(self._drop, batch, abandon_on_cancel=True)
+
+    def _drop(self, batch: list[_Pages | _Name]) -> None:
+        try:
+            for item in batch:
+                if self._attached:
+                    _quietly(item.drop)
+        finally:
+            self._idle.set()
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait for a thread left behind in the kernel; blocks, for use after ``run`` has ended."""
+        return self._idle.wait(seconds)
+
+
+def _quietly(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except OSError as error:
+        if error.errno not in _HARMLESS:
+            _log.warning("the kernel refused an invalidation: %s", error)

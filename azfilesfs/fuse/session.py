@@ -1,0 +1,183 @@
+"""The life of one FUSE mount: mount, serve, close. There is one session per process, as pyfuse3
+wants it.
+
+Facts that shape this (measured; docs/internals/architecture.md):
+``max_read`` as a mount option ends the mount, so it is never passed; the kernel's readahead of 128
+KiB halves cold sequential reads, so it is raised through sysfs where that is allowed; libfuse
+writes its complaints to file descriptor 2 itself, so they are caught there and become part of the
+error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import pyfuse3
+import trio
+
+from azfilesfs.fuse.mountinfo import mount_at
+from azfilesfs.fuse.notifier import PyfuseNotifier
+from azfilesfs.fuse.operations import Operations
+
+_log = logging.getLogger(__name__)
+
+READAHEAD_KIB: Final = 1024
+"""Enough for large requests; more would make every fault of a mapping read that much around it."""
+
+_SUBTYPE: Final = "azfilesfs"
+_BDI: Final = Path("/sys/class/bdi")
+_CLOSE_SECONDS: Final = 2.0
+_COMPLAINT_BYTES: Final = 4096
+
+
+class MountFailed(Exception):
+    """The kernel or libfuse refused the mount; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountOptions:
+    """What the kernel is told about the mount."""
+
+    mountpoint: Path
+    source: str
+    allow_other: bool = False
+    read_only: bool = False
+    readahead_kib: int = READAHEAD_KIB
+
+    def flags(self) -> set[str]:
+        """Return the options for libfuse; permissions are always the kernel's to check."""
+        # libfuse splits at commas, pyfuse3 encodes as ASCII.
+        source = quote(self.source, safe="/:@.-_ ~+")
+        flags = {"default_permissions", f"fsname={source}", f"subtype={_SUBTYPE}"}
+        if self.allow_other:
+            flags.add("allow_other")
+        if self.read_only:
+            flags.add("ro")
+        return flags
+
+
+class Session:
+    """A mounted session; made by ``mounted``."""
+
+    def __init__(
+        self, operations: Operations, options: MountOptions, notifier: PyfuseNotifier
+    ) -> None:
+        """Keep the parts; nothing happens yet."""
+        self._operations = operations
+        self._options = options
+        self._notifier = notifier
+        self._ready = trio.Event()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer the kernel until the filesystem is unmounted or ``terminate`` is called.
+
+        Reports started once the kernel has spoken to us. A cancellation leaves requests without an
+        answer; ``mounted`` then unmounts.
+
+        Raises:
+            MountFailed: the kernel hung up before it had spoken.
+        """
+        self._operations.on_init = self._ready.set
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._notifier.run)
+            nursery.start_soon(self._announce, task_status)
+            await pyfuse3.main()
+            self._notifier.detach()
+            nursery.cancel_scope.cancel()
+        if not self._ready.is_set():
+            raise MountFailed("the kernel closed the connection at once")
+
+    async def _announce(self, task_status: trio.TaskStatus[None]) -> None:
+        await self._ready.wait()
+        self._notifier.attach()
+        raise_readahead(self._options.mountpoint, self._options.readahead_kib)
+        task_status.started()
+
+    def terminate(self) -> None:
+        """Make ``serve`` return; requests in flight are answered first."""
+        pyfuse3.terminate()
+
+
+@contextmanager
+def mounted(
+    operations: Operations, options: MountOptions, notifier: PyfuseNotifier
+) -> Iterator[Session]:
+    """Mount, and unmount at the end whatever happened; what nobody serves any more would only hang.
+
+    Raises:
+        MountFailed: libfuse or the kernel refused.
+    """
+    with _stderr_caught() as complaint:
+        try:
+            pyfuse3.init(operations, os.fspath(options.mountpoint), options.flags())
+        except RuntimeError as error:
+            raise MountFailed(_one_line(complaint(), str(error))) from error
+    try:
+        yield Session(operations, options, notifier)
+    finally:
+        notifier.detach()
+        _close(options.mountpoint, notifier)
+
+
+def _close(mountpoint: Path, notifier: PyfuseNotifier) -> None:
+    if notifier.wait_idle(_CLOSE_SECONDS):
+        pyfuse3.close(unmount=True)
+        return
+    # A thread is still inside the kernel with this session: freeing it would crash the process,
+    # which ends soon anyway.
+    _log.warning("an invalidation is stuck in the kernel; the mount is detached")
+    detach(mountpoint)
+
+
+def detach(mountpoint: Path) -> bool:
+    """Take a mount out of the tree, whatever still uses it; blocks. Tell whether it worked."""
+    return _fusermount(mountpoint, "-z")
+
+
+def _fusermount(mountpoint: Path, *flags: str) -> bool:
+    command = ["fusermount3", "-u", "-q", *flags, "--", os.fspath(mountpoint)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def raise_readahead(mountpoint: Path, kib: int) -> None:
+    """Let the kernel read further ahead, if we may; only root may write there."""
+    found = mount_at(mountpoint)
+    if found is None:
+        return
+    setting = _BDI / found.device / "read_ahead_kb"
+    try:
+        if int(setting.read_text()) < kib:
+            setting.write_text(str(kib))
+    except (OSError, ValueError) as error:
+        _log.debug("the kernel's readahead stays as it is: %s", error)
+
+
+@contextmanager
+def _stderr_caught() -> Iterator[Callable[[], str]]:
+    """Give file descriptor 2 to libfuse's complaints for a moment; the result reads them."""
+    with tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield lambda: os.pread(sink.fileno(), _COMPLAINT_BYTES, 0).decode(errors="replace")
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _one_line(complaint: str, otherwise: str) -> str:
+    lines = [line.strip() for line in complaint.splitlines() if line.strip()]
+    return "; ".join(lines) or otherwise
