@@ -1,7 +1,7 @@
-"""The local disk under the staging area: private directories, whole writes, holes, a lock, a bound on open descriptors.
+"""The local disk under the staging area: private directories, whole writes, holes, a lock.
 
-Everything is synchronous and quick; nothing here knows what the bytes mean. Files are opened without following a link
-at the last component, below directories that only their owner can change.
+Everything is synchronous and quick; nothing here knows what the bytes mean. Files are opened
+without following a link at the last component, below directories that only their owner can change.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from azfilesfs.errors import ConfigurationError
 PRIVATE_DIRECTORY: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 _SAFE_OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
-# Below the soft limit of 1,024 descriptors that most systems start with, two a file, and far above what is written at once.
+# Below the soft limit of 1,024 descriptors that most systems start with, two a file, and far above
+# what is written at once.
 _OPEN_DESCRIPTORS: Final = 256
-# A short-lived `recover` holds the lock for milliseconds; a mount that starts meanwhile waits rather than fails.
+# A short-lived `recover` holds the lock for milliseconds; a mount that starts meanwhile waits
+# rather than fails.
 _LOCK_PATIENCE: Final = 1.0
 _LOCK_POLL: Final = 0.02
 _PUNCH_HOLE_KEEP_SIZE: Final = 0x02 | 0x01  # fallocate(2)
@@ -46,7 +48,8 @@ def private_directory(path: Path) -> None:
     """Make a directory of mode 0700, or check that an existing one is ours and closed to others.
 
     Raises:
-        UnsafeDirectory: it is a symbolic link or no directory, of another owner, or accessible to others.
+        UnsafeDirectory: it is a symbolic link or no directory, of another owner, or accessible to
+            others.
         OSError: it cannot be made.
     """
     with suppress(FileExistsError):
@@ -110,7 +113,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def punch_hole(descriptor: int, start: int, stop: int) -> bool:
-    """Free the disk space of a range, which reads as zeros from then on; False where the file system cannot."""
+    """Free the disk space of a range, which reads as zeros then; False where that is impossible."""
     fallocate = getattr(_libc(), "fallocate64", None) or getattr(_libc(), "fallocate", None)
     if fallocate is None:
         return False
@@ -129,7 +132,7 @@ def boot_id() -> str:
 
 @contextmanager
 def owned(lock: Path, patience: float = _LOCK_PATIENCE) -> Iterator[None]:
-    """Be the one live owner of an area while the block runs; the kernel ends the ownership with the process.
+    """Be the one live owner of an area while the block runs; a dead process owns nothing.
 
     Raises:
         StagingInUse: another process owns it and did not let go within ``patience`` seconds.
@@ -168,7 +171,7 @@ def _holder(descriptor: int) -> str:
 
 
 class Descriptors:
-    """Descriptors of private files, the least used closed when there are too many, reopened on demand."""
+    """Descriptors of private files: opened on demand, the least used closed when there are many."""
 
     def __init__(self, capacity: int = _OPEN_DESCRIPTORS) -> None:
         """Keep at most ``capacity`` descriptors open."""
@@ -176,7 +179,7 @@ class Descriptors:
         self._open: OrderedDict[str, int] = OrderedDict()
 
     def get(self, path: str, flags: int) -> int:
-        """Return a descriptor of the file, opened with ``flags`` (the same at each call for one path).
+        """Return a descriptor of the file; ``flags`` must be the same at each call for one path.
 
         It is good until the next call of any method: use it at once.
 

@@ -1,7 +1,8 @@
-"""What is dirty, of which path, on which base: the state of one staged file and the journal that rebuilds it.
+"""The state of one staged file (what is dirty, where, on which base) and its journal.
 
-A journal is a file of records, each with a checksum, appended by one ``write(2)``. The same class applies a change to the live
-state and replays it, so the two cannot differ. Scheme and proofs: docs/internals/staging.md.
+A journal is a file of records, each with a checksum, appended by one ``write(2)``. The same class
+applies a change to the live state and replays it, so the two cannot differ. Scheme and proofs:
+docs/internals/staging.md.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _EXTENT: Final = struct.Struct("<QQ")
 _FRAMED_EXTENT: Final = struct.Struct("<BIQQ")
 _CHECKSUM: Final = struct.Struct("<I")
 _EXTENT_RECORD: Final = _FRAMED_EXTENT.size + _CHECKSUM.size
-# Rewriting costs about 0.2 ms; at this length, and then at each doubling over what is needed, that is nothing per record.
+# Rewriting costs about 0.2 ms; at this length, and then at each doubling over what is needed, that
+# is nothing per record.
 _COMPACT_BYTES: Final = 64 * 1024
 _COMPACT_FACTOR: Final = 4
 _FORMAT: Final = 1
@@ -50,7 +52,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who began the file: share as ``account/share``, host, process, start of the machine, Unix nanoseconds."""
+    """Who began the file and when: the share is ``account/share``, ``boot`` names the boot."""
 
     share: str
     host: str
@@ -64,8 +66,10 @@ class FileState:
     """What the journal knows of a file; each method is one change.
 
     Attributes:
-        base: the remote version that the dirty bytes stand on; None: the file is not on the service yet.
-        base_limit: bytes of the base below this offset still belong to the file; from it on, what is not dirty is zeros.
+        base: the remote version that the dirty bytes stand on; None: the file is not on the service
+            yet.
+        base_limit: bytes of the base below this offset still belong to the file; from it on, what
+            is not dirty is zeros.
         size: the local size.
         dirty: bytes not yet on the service; never past ``size``.
     """
@@ -159,7 +163,7 @@ def header_record(state: FileState) -> bytes:
     return _document_record(Kind.HEADER, document)
 
 
-def read_path(value: Any) -> SharePath:
+def read_path(value: object) -> SharePath:
     """Read a path out of a parsed document.
 
     Raises:
@@ -170,7 +174,7 @@ def read_path(value: Any) -> SharePath:
     return SharePath(tuple(value))
 
 
-def read_validator(value: Any) -> Validator | None:
+def read_validator(value: object) -> Validator | None:
     """Read a validator out of a parsed document.
 
     Raises:
@@ -178,9 +182,9 @@ def read_validator(value: Any) -> Validator | None:
     """
     if value is None:
         return None
-    file_id, etag, size, change_time_ns = value
-    if not isinstance(etag, str):
+    if not isinstance(value, list) or len(value) != 4 or not isinstance(value[1], str):
         raise ValueError("not a validator")
+    file_id, etag, size, change_time_ns = value
     return Validator(int(file_id), etag, int(size), int(change_time_ns))
 
 
@@ -198,7 +202,7 @@ class Replay:
 
 
 def replay(journal: bytes) -> Replay:
-    """Rebuild the state that a journal describes. A torn last record is as if it had never been written."""
+    """Rebuild the state that a journal describes; a torn last record was never written."""
     state: FileState | None = None
     position = 0
     while position + _FRAME.size <= len(journal):
@@ -259,7 +263,8 @@ def _read_header(document: dict[str, Any]) -> FileState:
 class Journal:
     """The journal file of one live staged file. Appends whole records or nothing.
 
-    The caller appends a record first and changes the state after it, so that the journal is never behind.
+    The caller appends a record first and changes the state after it, so that the journal is never
+    behind.
     """
 
     __slots__ = ("_descriptors", "_is_behind", "_length", "_next_compaction", "_path", "_state")
@@ -299,7 +304,7 @@ class Journal:
         self._length += written
 
     def note(self, record: bytes) -> bool:
-        """Append a record of what has happened anyway; where the disk refuses, the next append catches up. False then."""
+        """Append a record of what has happened anyway; False: the next append catches up."""
         try:
             self.append(record)
         except OSError:

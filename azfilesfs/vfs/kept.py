@@ -1,7 +1,8 @@
 """Kept records: unsent bytes that no mount works on any more, for ``azfilesfs recover``.
 
-A record is a directory ``kept/<id>`` with the staged bytes (``data``), their ``journal`` and ``record.json``; it came there by one
-rename. The JSON file is a convenience: without it the journal still says everything but the reason.
+A record is a directory ``kept/<id>`` with the staged bytes (``data``), their ``journal`` and
+``record.json``; it came there by one rename. The JSON file is a convenience: without it the journal
+still says everything but the reason.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ class KeptRecord:
         kept_ns: when, in Unix nanoseconds.
         host: where it was written.
         pid: by which process.
-        base: the remote version that the dirty bytes stand on, None for a file that was never on the service.
-        base_limit: bytes of the base below this offset belong to the file, zeros follow where nothing is dirty.
+        base: the remote version that the dirty bytes stand on, None for a file that was never on
+            the service.
+        base_limit: bytes of the base below this offset belong to the file, zeros follow where
+            nothing is dirty.
         size: the local size.
         dirty: the unsent bytes.
         directory: where data, journal and record are.
@@ -103,7 +106,7 @@ class KeptRecord:
 
 
 class Layout:
-    """The directories of one staging area: ``live`` belongs to its owner, ``kept`` to who holds a record's lock."""
+    """The directories of one staging area: ``live`` belongs to its owner alone."""
 
     def __init__(self, state_directory: Path) -> None:
         """Name the directories below a mount's state directory."""
@@ -182,7 +185,7 @@ def load_all(layout: Layout) -> list[KeptRecord]:
 
 
 def remove(directory: Path) -> None:
-    """Remove the directory of a staged file: all of it, or after an interruption nothing that counts.
+    """Remove a staged file; after an interruption at any point, what is left does not count.
 
     Raises:
         OSError: something could not be removed.
@@ -200,7 +203,7 @@ def _erase(directory: Path) -> None:
 
 
 def adopt_leftovers(layout: Layout) -> list[KeptRecord]:
-    """Turn what a dead owner left live into kept records, and finish its removals; the caller owns the area.
+    """Make kept records of what a dead owner left live; the caller owns the area.
 
     Raises:
         OSError: the disk refused.

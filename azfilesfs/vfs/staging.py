@@ -1,7 +1,8 @@
 """The staging area: dirty bytes of a mount, on local disk, until the service has them.
 
-Owned by the filesystem, one area a mount. All methods are synchronous and quick, and change state in one step: no lock is needed
-between tasks. Layout, journal and guarantees: docs/internals/staging.md.
+Owned by the filesystem, one area a mount. All methods are synchronous and quick, and change state
+in one step: no lock is needed between tasks. Layout, journal and guarantees:
+docs/internals/staging.md.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ _ENDED: Final = "the mount ended before it was sent"
 
 
 class StagedFile:
-    """The dirty bytes of one inode. Made by ``StagingArea.create``; dead after ``keep`` or ``discard``.
+    """The dirty bytes of one inode, from ``StagingArea.create`` until ``keep`` or ``discard``.
 
-    Invariant: ``dirty`` lies in ``present``, and ``present`` below ``size``. What the journal says is never less than what a
+    Invariant: ``dirty`` lies in ``present``, and ``present`` below ``size``. What the journal says
+        is never less than what a
     returned call has promised.
     """
 
@@ -96,14 +98,15 @@ class StagedFile:
 
     @property
     def base(self) -> Validator | None:
-        """The remote version that the dirty bytes stand on; None: the file is not on the service yet."""
+        """The remote version that the dirty bytes stand on; None: there is none yet."""
         return self._state.base
 
     @property
     def base_limit(self) -> int:
-        """Bytes of the base below this offset still belong to the file: the smallest size that it was cut to.
+        """Up to where the base still belongs to the file: the smallest size that it was cut to.
 
-        From here on, what is neither dirty nor present is zeros, whatever the service still holds there.
+        From here on, what is neither dirty nor present is zeros, whatever the service still holds
+        there.
         """
         return self._state.base_limit
 
@@ -116,8 +119,9 @@ class StagedFile:
         """Take bytes over: they are dirty, and the size grows with them.
 
         Raises:
-            OSError: ENOSPC over the area's limit or on a full disk, or what the disk said; dirty and size are unchanged. (Where
-                the disk fails in the middle of bytes that were dirty before, those may be a mix of old and new.)
+            OSError: ENOSPC over the area's limit or on a full disk, or what the disk said; dirty
+                and size are unchanged. (Where the disk fails in the middle of bytes that were dirty
+                before, those may be a mix of old and new.)
         """
         view = memoryview(data).cast("B")
         window = ByteRange(offset, offset + len(view))
@@ -133,8 +137,9 @@ class StagedFile:
         self._area.check_room(count)
         is_recorded = False
         try:
-            # Bytes before their record, so that the journal never claims what was not written; bytes that are dirty already
-            # come last, so that a full disk is met before they are touched.
+            # Bytes before their record, so that the journal never claims what was not written;
+            # bytes that are dirty already come last, so that a full disk is met before they are
+            # touched.
             self._put(window.start, view, fresh)
             self._journal.append(extent_record(Kind.WRITTEN, window))
             is_recorded = True
@@ -156,7 +161,7 @@ class StagedFile:
             write_whole(descriptor, piece, extent.start)
 
     def read(self, byte_range: ByteRange) -> bytes:
-        """Return bytes of the staging file; only those in ``present`` mean anything, others are zeros or leftovers.
+        """Return bytes of the staging file; only those in ``present`` mean anything.
 
         Raises:
             OSError: the disk refused.
@@ -164,7 +169,7 @@ class StagedFile:
         return read_whole(self._descriptor(), byte_range.start, byte_range.stop)
 
     def truncate(self, size: int) -> None:
-        """Set the size: what lies past it is neither dirty nor present any more; growth leaves a hole.
+        """Set the size: nothing past it is dirty or present any more; growth leaves a hole.
 
         Raises:
             OSError: the journal could not be written; nothing is changed.
@@ -183,7 +188,8 @@ class StagedFile:
     def mark_uploaded(self, byte_range: ByteRange) -> None:
         """Note that the service has these bytes: no longer dirty, present until ``drop_clean``.
 
-        A full disk does not stop this: the journal then names more than is dirty until the next record can be written.
+        A full disk does not stop this: the journal then names more than is dirty until the next
+            record can be written.
         """
         count = _length_within(self._state.dirty, byte_range)
         if count:
@@ -206,15 +212,16 @@ class StagedFile:
                 punch_hole(self._descriptor(), extent.start, extent.stop)
 
     def relocate(self, path: SharePath) -> None:
-        """Note that the file was renamed. A full disk does not stop this; the journal follows with the next record."""
+        """Note that the file was renamed. A full disk does not stop this, as in ``rebase``."""
         self._state.path = path
         self._note(relocated_record(path))
 
     def rebase(self, base: Validator | None, base_limit: int | None = None) -> None:
         """Note the remote version that the dirty bytes now stand on.
 
-        ``base_limit`` says up to where that version belongs to the file; left out, as far as it reaches: right unless the file was
-        cut while the request was under way. A full disk does not stop this; the journal follows with the next record.
+        ``base_limit`` says up to where that version belongs to the file; left out, as far as it
+        reaches: right unless the file was cut while the request was under way. A full disk does not
+            stop this; the journal follows with the next record.
         """
         if base_limit is None:
             base_limit = min(base.size, self._state.size) if base is not None else 0
@@ -285,7 +292,8 @@ class StagingArea:
     def open(cls, directory: Path, limit_bytes: int, *, share: str) -> Iterator[StagingArea]:
         """Own the area below a mount's state directory while the block runs.
 
-        Leftovers of a dead owner become kept records first. At the end unsent files become kept records, the others are removed.
+        Leftovers of a dead owner become kept records first. At the end unsent files become kept
+        records, the others are removed.
 
         Args:
             directory: the mount's state directory, which exists.
@@ -303,7 +311,7 @@ class StagingArea:
             leftovers = kept.adopt_leftovers(layout)
             if leftovers:
                 _log.warning(
-                    "%d file(s) with unsent bytes were left by an earlier process; see 'azfilesfs recover list'",
+                    "an earlier process left %d unsent file(s); see 'azfilesfs recover list'",
                     len(leftovers),
                 )
             area = cls(layout, limit_bytes, share)
