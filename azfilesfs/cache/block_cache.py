@@ -102,6 +102,10 @@ class BlockCache:
         self._memory_hits += data is not None
         return data
 
+    def has(self, validator: Validator, index: int) -> bool:
+        """Tell whether a block is in memory; that alone is no use of it."""
+        return self._memory.has(validator, index)
+
     async def get(self, validator: Validator, index: int) -> bytes | None:
         """Return a block from memory or disk; None where it is not here or damaged."""
         return (await self.get_many(validator, (index,))).get(index)

@@ -34,6 +34,10 @@ class MemoryTier:
             self._blocks.move_to_end(key)
         return data
 
+    def has(self, validator: Validator, index: int) -> bool:
+        """Tell whether a block is here, without marking it as used."""
+        return (validator, index) in self._blocks
+
     def put(self, validator: Validator, index: int, data: bytes) -> None:
         """Keep a block, at the cost of those not used for longest."""
         cost = len(data) + _OVERHEAD_BYTES

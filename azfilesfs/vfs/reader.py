@@ -1,0 +1,364 @@
+"""Reads the clean bytes of files through the block cache.
+
+A block of a version is loaded once, however many reads want it: the load runs in a task of the
+reader's nursery, and the reads wait for it. Sequential reads load whole ranges of 4 MiB and some
+more ahead; other reads load only the blocks that they touch. Every answer is compared with the
+version that was asked for, so one read never mixes two.
+
+State changes in synchronous steps: ``_loads`` names exactly the loads that have not finished. The
+caller keeps the path of the file still while it is in ``read`` (see ``Readable.path``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, Protocol
+
+import trio
+
+from azfilesfs import errors
+from azfilesfs.cache import (
+    BLOCK_BYTES,
+    SLAB_BLOCKS,
+    SLAB_BYTES,
+    BlockCache,
+    block_count,
+    block_range,
+)
+from azfilesfs.model.limits import MIB
+from azfilesfs.model.paths import SharePath
+from azfilesfs.model.properties import Properties
+from azfilesfs.model.ranges import ByteRange
+from azfilesfs.model.versions import Validator
+from azfilesfs.vfs.loads import ByteBudget, Load, Outdated, Piece, VersionMoved, assemble
+from azfilesfs.vfs.readahead import AccessPattern
+
+__all__ = ["AccessPattern", "BlockReader", "Readable", "ReaderStatistics"]
+
+_log = logging.getLogger("azfilesfs.vfs.reader")
+_TRIES: Final = 5
+_BUDGET_BYTES: Final = 64 * MIB
+"""Bytes that may be in flight; at most half of it for reading ahead."""
+
+
+class Readable(Protocol):
+    """What the reader knows of a file."""
+
+    def path(self) -> SharePath:
+        """Return where it is now; the caller of ``read`` prevents a rename meanwhile."""
+
+    @property
+    def validator(self) -> Validator:
+        """The version that is believed to be the current one."""
+
+    @property
+    def lease_id(self) -> str | None:
+        """The lease that we hold on it."""
+
+    def observed(self, properties: Properties) -> None:
+        """Take note of an answer that contradicts ``validator``.
+
+        Raises:
+            VfsError: ESTALE, it is another file.
+        """
+
+
+class Content(Protocol):
+    """An answer to Get File."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def properties(self) -> Properties: ...
+    @property
+    def byte_range(self) -> ByteRange: ...
+
+
+class FileSource(Protocol):
+    """The two operations of a share that the reader uses; see ``azfilesfs.client.ShareClient``."""
+
+    async def get_file(
+        self, path: SharePath, byte_range: ByteRange | None = None, *, lease_id: str | None = None
+    ) -> Content: ...
+    async def get_file_properties(
+        self, path: SharePath, *, lease_id: str | None = None
+    ) -> Properties: ...
+
+
+class ReaderStatistics(NamedTuple):
+    """What is in flight now."""
+
+    loads: int
+    bytes_in_flight: int
+
+
+class BlockReader:
+    """Reads of all files of one mount."""
+
+    def __init__(
+        self,
+        share: FileSource,
+        cache: BlockCache,
+        *,
+        readahead_blocks: int,
+        nursery: trio.Nursery,
+        budget_bytes: int = _BUDGET_BYTES,
+    ) -> None:
+        """Start without loads.
+
+        Args:
+            share: where the bytes come from.
+            cache: where they are kept.
+            readahead_blocks: how many ranges of 4 MiB one handle may be read ahead; 0 for none.
+            nursery: runs the loads; when it is cancelled they fail and so do their waiters.
+            budget_bytes: how many bytes may be in flight at once.
+        """
+        self._share = share
+        self._cache = cache
+        self._nursery = nursery
+        self._budget = ByteBudget(budget_bytes)
+        # What is read ahead waits in the memory tier: several handles must find room there.
+        self._window = min(readahead_blocks, cache.memory_bytes // (4 * SLAB_BYTES))
+        self._loads: dict[tuple[Validator, int], Load] = {}
+        self._serial = 0
+
+    def new_pattern(self) -> AccessPattern:
+        """Return the state that one handle passes to each of its reads."""
+        return AccessPattern(self._window)
+
+    def statistics(self) -> ReaderStatistics:
+        """Return what is in flight."""
+        return ReaderStatistics(len(set(self._loads.values())), self._budget.used)
+
+    async def read(
+        self, source: Readable, offset: int, size: int, pattern: AccessPattern | None
+    ) -> bytes:
+        """Return the bytes of one version, fewer than ``size`` only at its end.
+
+        Without a pattern the read counts as one at random. A cancellation leaves loads running
+        that other reads, or the cache, profit from.
+
+        Raises:
+            ChangedDuringRead: the file had another version at each of several attempts.
+            AzureFilesError: the service or the network failed.
+            VfsError: ESTALE, the path belongs to another file now.
+        """
+        began = self._next_serial()
+        validator = source.validator
+        window = _clamped(offset, size, validator)
+        in_sequence = pattern.note(window) if pattern is not None and window.length else False
+        for _ in range(_TRIES):
+            window = _clamped(offset, size, validator)
+            if not window.length:
+                return b""
+            loads, pieces = self._want(source, validator, window, in_sequence=in_sequence)
+            if pattern is not None and in_sequence:
+                self._read_ahead(source, validator, window, pattern)
+            try:
+                for load in loads:
+                    pieces += await load.wait(began)
+                return assemble(pieces, window)
+            except VersionMoved as moved:
+                validator = _take_version(source, validator, moved.properties)
+            except Outdated:
+                _log.debug("a load that began before the read is repeated")
+        raise errors.ChangedDuringRead(
+            f"the file changed {_TRIES} times while it was read", path=str(source.path())
+        )
+
+    async def open_first_block(self, source: Readable) -> Properties | None:
+        """Ask the service for the first block, so that its headers revalidate the file at open.
+
+        Returns:
+            what the service says of the file now; None where the block is cached or the file is
+            empty, and the caller has to ask without data.
+
+        Raises:
+            AzureFilesError: the service or the network failed.
+        """
+        validator = source.validator
+        if validator.size == 0 or await self._cache.get(validator, 0) is not None:
+            return None
+        path, lease_id = source.path(), source.lease_id
+        window = ByteRange(0, BLOCK_BYTES)
+        try:
+            content = await self._share.get_file(path, window, lease_id=lease_id)
+        except errors.InvalidRange:
+            return await self._share.get_file_properties(path, lease_id=lease_id)
+        self._keep(content)
+        return content.properties
+
+    def _next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _want(
+        self, source: Readable, validator: Validator, window: ByteRange, *, in_sequence: bool
+    ) -> tuple[list[Load], list[Piece]]:
+        """Collect what memory has of the window, and join or start loads for the rest."""
+        pieces: list[Piece] = []
+        loads: dict[Load, None] = {}
+        missing: list[int] = []
+        for index in range(window.start // BLOCK_BYTES, block_count(window.stop)):
+            data = self._cache.get_nowait(validator, index)
+            if data is not None:
+                pieces.append(Piece(index * BLOCK_BYTES, data))
+            elif load := self._loads.get((validator, index)):
+                loads[load] = None
+            else:
+                missing.append(index)
+        runs = list(_runs(missing))
+        if runs and in_sequence:
+            runs[-1] = self._to_end_of_slab(validator, runs[-1])
+        for run in runs:
+            loads[self._start(source, validator, run)] = None
+        return list(loads), pieces
+
+    def _to_end_of_slab(self, validator: Validator, run: range) -> range:
+        slab_end = -(-run.stop // SLAB_BLOCKS) * SLAB_BLOCKS
+        stop = run.stop
+        while stop < min(slab_end, block_count(validator.size)) and self._is_new(validator, stop):
+            stop += 1
+        return range(run.start, stop)
+
+    def _is_new(self, validator: Validator, index: int) -> bool:
+        return (validator, index) not in self._loads and not self._cache.has(validator, index)
+
+    def _read_ahead(
+        self, source: Readable, validator: Validator, window: ByteRange, pattern: AccessPattern
+    ) -> None:
+        """Start loads for the next ranges, as far as the pattern and the budget allow."""
+        if pattern.asked_of != validator:
+            pattern.asked, pattern.asked_of = -1, validator
+        here = (window.stop - 1) // SLAB_BYTES
+        last = min(here + pattern.window, (validator.size - 1) // SLAB_BYTES)
+        for slab in range(max(here, pattern.asked) + 1, last + 1):
+            stop = min((slab + 1) * SLAB_BLOCKS, block_count(validator.size))
+            wanted = (i for i in range(slab * SLAB_BLOCKS, stop) if self._is_new(validator, i))
+            for run in _runs(wanted):
+                amount = len(run) * BLOCK_BYTES
+                is_crowded = self._budget.used + amount > self._budget.limit // 2
+                if is_crowded or not self._budget.acquire_nowait(amount):
+                    return
+                self._start(source, validator, run, is_reserved=True)
+            pattern.asked = slab
+
+    def _start(
+        self, source: Readable, validator: Validator, run: range, *, is_reserved: bool = False
+    ) -> Load:
+        load = Load(validator, run, self._next_serial())
+        load.is_reserved = is_reserved
+        self._nursery.start_soon(self._run, source, load)
+        for index in run:
+            self._loads[validator, index] = load
+        return load
+
+    async def _run(self, source: Readable, load: Load) -> None:
+        """Carry a load out; all that happens becomes its outcome, only a cancellation leaves."""
+        try:
+            if not load.is_reserved:
+                await self._budget.acquire(load.bytes_reserved)
+                load.is_reserved = True
+            load.pieces = await self._fetch(source, load)
+        except VersionMoved as moved:
+            load.moved = moved.properties
+        except Exception as error:  # noqa: BLE001 - the waiters raise it; here it would end the mount
+            load.error = error
+            if not load.waiters:
+                _log.debug("a load that nobody waits for failed: %s", error)
+        finally:
+            if load.pieces is None and load.moved is None and load.error is None:
+                load.error = errors.ConnectionFailed("reading was given up at the end of the mount")
+            if load.is_reserved:
+                self._budget.release(load.bytes_reserved)
+            for index in load.indexes:
+                del self._loads[load.validator, index]
+            load.finished.set()
+
+    async def _fetch(self, source: Readable, load: Load) -> list[Piece]:
+        """Take the blocks from the disk, and those that it does not have from the service."""
+        validator = load.validator
+        blocks = await self._cache.get_many(validator, load.indexes)
+        pieces = [Piece(index * BLOCK_BYTES, data) for index, data in blocks.items()]
+        for run in _runs(index for index in load.indexes if index not in blocks):
+            window = ByteRange(run.start * BLOCK_BYTES, block_range(run[-1], validator.size).stop)
+            data = await self._get(source, validator, window)
+            self._cache.put(validator, run.start, data)
+            pieces.append(Piece(window.start, data))
+        return pieces
+
+    async def _get(self, source: Readable, validator: Validator, window: ByteRange) -> bytes:
+        path, lease_id = source.path(), source.lease_id
+        try:
+            content = await self._share.get_file(path, window, lease_id=lease_id)
+        except errors.InvalidRange:
+            # Inside the size that we believe in: the file was cut, and the answer does not name
+            # the version.
+            properties = await self._share.get_file_properties(path, lease_id=lease_id)
+            if _is_version(properties, validator):
+                raise
+            raise VersionMoved(properties) from None
+        if not _is_version(content.properties, validator):
+            self._keep(content)
+            raise VersionMoved(content.properties)
+        if content.byte_range != window or len(content.data) != window.length:
+            raise errors.IntegrityError(
+                f"asked for {window.format()}, got {content.byte_range.format()}"
+                f" with {len(content.data)} bytes",
+                operation="GetFile",
+                path=str(path),
+            )
+        return content.data
+
+    def _keep(self, content: Content) -> None:
+        """Cache the whole blocks of an answer under the version that it has itself."""
+        validator = content.properties.validator()
+        start, stop = content.byte_range
+        if validator is None or start % BLOCK_BYTES or len(content.data) != stop - start:
+            return
+        if stop != validator.size:
+            stop -= stop % BLOCK_BYTES
+        if start < stop <= validator.size:
+            self._cache.put(validator, start // BLOCK_BYTES, content.data[: stop - start])
+
+
+def _clamped(offset: int, size: int, validator: Validator) -> ByteRange:
+    return ByteRange(offset, max(offset, min(offset + size, validator.size)))
+
+
+def _runs(indexes: Iterable[int]) -> Iterator[range]:
+    """Group ascending block numbers into consecutive runs that do not cross a slab."""
+    run = range(0)
+    for index in indexes:
+        if run and index == run.stop and index % SLAB_BLOCKS:
+            run = range(run.start, index + 1)
+            continue
+        if run:
+            yield run
+        run = range(index, index + 1)
+    if run:
+        yield run
+
+
+def _is_version(properties: Properties, validator: Validator) -> bool:
+    """Tell whether an answer is about this version.
+
+    Raises:
+        ProtocolError: the answer has no ETag, so nobody can tell.
+    """
+    if properties.etag is None:
+        raise errors.ProtocolError("the answer has no ETag")
+    return not properties.partial_validator().contradicts(validator)
+
+
+def _take_version(source: Readable, asked: Validator, properties: Properties) -> Validator:
+    """Tell the file about another version, and return the one to read now.
+
+    An answer about a version that the file itself has left meanwhile is old news and not told.
+    """
+    if source.validator == asked:
+        source.observed(properties)
+    if source.validator != asked:
+        return source.validator
+    return properties.validator() or asked
