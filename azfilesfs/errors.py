@@ -169,7 +169,13 @@ class FileLocked(FileError):
 
 
 class InvalidRange(FileError):
-    """The range begins at or reaches past the end of the file."""
+    """The range begins at or reaches past the end of the file.
+
+    Attributes:
+        file_size: size of the file where the service said it (``bytes */N``), else None.
+    """
+
+    file_size: int | None = None
 
 
 class FileTooLarge(FileError):

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Final
 
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.versions import PartialValidator, Validator
+
+
+UNKNOWN_SIZE: Final = -1
+"""``Properties.size`` where the answer does not say the size, as those of Set Properties and Rename."""
 
 
 def _no_metadata() -> Mapping[str, str]:
@@ -61,7 +66,10 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Properties:
-    """Properties of a file or directory. Times are Unix nanoseconds, sizes bytes (0 for directories)."""
+    """Properties of a file or directory. Times are Unix nanoseconds, sizes bytes (0 for directories).
+
+    ``size`` is UNKNOWN_SIZE where the answer had none; nothing that depends on it can be had then.
+    """
 
     kind: EntryKind
     size: int = 0
@@ -88,11 +96,14 @@ class Properties:
         """Return what identifies this version, None where the answer lacked a part of it."""
         if self.file_id is None or self.etag is None or self.change_time_ns is None:
             return None
+        if self.size == UNKNOWN_SIZE:
+            return None
         return Validator(self.file_id, self.etag, self.size, self.change_time_ns)
 
     def partial_validator(self) -> PartialValidator:
         """Return as much of the validator as the answer had."""
-        return PartialValidator(self.file_id, self.etag, self.size, self.change_time_ns)
+        size = None if self.size == UNKNOWN_SIZE else self.size
+        return PartialValidator(self.file_id, self.etag, size, self.change_time_ns)
 
 
 @dataclass(frozen=True, slots=True)

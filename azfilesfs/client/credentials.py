@@ -1,0 +1,107 @@
+"""Who we are to the service: an account key or a shared access signature, and where the current one comes from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from azfilesfs.client.secret import Secret
+from azfilesfs.errors import InvalidAccountName, MissingCredentials
+
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+
+
+def check_account_name(name: str) -> None:
+    """Check a storage account name: 3 to 24 lower-case letters and digits.
+
+    Raises:
+        InvalidAccountName: it is not of that form.
+    """
+    if _ACCOUNT.fullmatch(name) is None:
+        raise InvalidAccountName(
+            f"{name!r} is not a storage account name: 3 to 24 lower-case letters and digits"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKeyCredential:
+    """An account and its key (base64), which may do everything.
+
+    Raises:
+        InvalidAccountName: the account name is malformed.
+        MissingCredentials: the key is empty or not base64.
+    """
+
+    account: str
+    key: Secret
+
+    def __post_init__(self) -> None:
+        check_account_name(self.account)
+        self.key_bytes()
+
+    def key_bytes(self) -> bytes:
+        """Return the decoded key.
+
+        Raises:
+            MissingCredentials: it is empty or not base64.
+        """
+        try:
+            decoded = base64.b64decode(self.key.reveal(), validate=True)
+        except (binascii.Error, ValueError):
+            # Not chained: the cause's text may quote the key.
+            raise MissingCredentials("the account key is not base64") from None
+        if not decoded:
+            raise MissingCredentials("the account key is empty")
+        return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class SasCredential:
+    """A shared access signature: the query string with or without its leading ``?``.
+
+    Raises:
+        MissingCredentials: the token carries no ``sig``.
+    """
+
+    token: Secret
+
+    def __post_init__(self) -> None:
+        if not any(part.startswith("sig=") for part in self.query().split("&")):
+            raise MissingCredentials("the shared access signature has no 'sig' field")
+
+    def query(self) -> str:
+        """Return the token as it is appended to a URL, without ``?``."""
+        return self.token.reveal().strip().removeprefix("?").strip("&")
+
+
+Credential = SharedKeyCredential | SasCredential
+
+
+class CredentialProvider(Protocol):
+    """Where the client gets its credential; asked for each attempt, so that a rotation needs no restart."""
+
+    def current(self) -> Credential:
+        """Return the credential to use now."""
+        ...
+
+    async def refresh(self) -> bool:
+        """Look for a newer credential after the service refused this one; say whether it changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCredentials:
+    """One credential that never changes."""
+
+    credential: Credential
+
+    def current(self) -> Credential:
+        """Return the credential."""
+        return self.credential
+
+    async def refresh(self) -> bool:
+        """Say that nothing changed."""
+        return False

@@ -1,0 +1,48 @@
+"""Where attempts wait while the circuit breaker is open."""
+
+from __future__ import annotations
+
+import trio
+
+from azfilesfs.client.breaker import Breaker, BreakerPolicy, Outcome
+from azfilesfs.client.options import RequestObserver
+
+
+class BreakerGate:
+    """The breaker with its waiters.
+
+    State changes are synchronous; ``_changed`` is replaced and set whenever a waiter could go on.
+    """
+
+    def __init__(self, policy: BreakerPolicy, observer: RequestObserver) -> None:
+        """Start closed."""
+        self._breaker = Breaker(policy)
+        self._observer = observer
+        self._changed = trio.Event()
+
+    async def enter(self) -> int:
+        """Wait until an attempt may be made; the ticket must be given back to ``leave``.
+
+        A cancellation leaves nothing behind.
+        """
+        while True:
+            before = self._breaker.state
+            ticket = self._breaker.admit(trio.current_time())
+            self._tell(before)
+            if ticket is not None:
+                return ticket
+            retry_at = self._breaker.retry_at()
+            with trio.move_on_at(float("inf") if retry_at is None else retry_at):
+                await self._changed.wait()
+
+    def leave(self, ticket: int, outcome: Outcome) -> None:
+        """Settle an attempt and wake who waits."""
+        before = self._breaker.state
+        self._breaker.settle(ticket, outcome, trio.current_time())
+        self._tell(before)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _tell(self, before: object) -> None:
+        if self._breaker.state is not before:
+            self._observer.breaker_changed(self._breaker.state)

@@ -1,0 +1,405 @@
+"""How a call becomes an answer: deadline, retries, breaker, signing and sending of each attempt, and the decision about errors.
+
+Called by the operations. Concurrency rule: the only state shared between calls is the service
+version and the breaker; both change in synchronous steps. Whatever a call holds (a ticket of the
+breaker, a token of the transport) is given back synchronously."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+import trio
+
+from azfilesfs import errors
+from azfilesfs.client.breaker import Outcome
+from azfilesfs.client.credentials import Credential, CredentialProvider
+from azfilesfs.client.endpoint import Endpoint
+from azfilesfs.client.gate import BreakerGate
+from azfilesfs.client.options import AttemptEvent, ClientOptions, NullObserver, RetryEvent
+from azfilesfs.client.requests import SMALL_ANSWER_BYTES, Call
+from azfilesfs.client.service_errors import error_of
+from azfilesfs.client.transport import Transport, WireAnswer, WireRequest, WireStream
+from azfilesfs.client.wire import signed_request
+from azfilesfs.model.versions import next_older
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has become of one call so far.
+
+    Attributes:
+        attempts: attempts begun.
+        failures: attempts failed that count for the retry policy.
+        in_flight: a request may be on its way now.
+        is_ambiguous: an earlier attempt may have taken effect.
+        waits_for_breaker: the call is held back by the open breaker.
+        credential: the one last used.
+        version: the one last used.
+        has_refreshed: the provider was asked for a newer credential once.
+        last_error: what the last failed attempt met.
+        received, status, request_id: of the last answer.
+    """
+
+    call: Call
+    started: float
+    deadline: float
+    attempts: int = 0
+    failures: int = 0
+    in_flight: bool = False
+    is_ambiguous: bool = False
+    waits_for_breaker: bool = False
+    credential: Credential | None = None
+    version: str = ""
+    has_refreshed: bool = False
+    last_error: errors.AzureFilesError | None = None
+    received: int = 0
+    status: int | None = None
+    request_id: str | None = None
+
+
+class Pipeline:
+    """Executes calls on one endpoint."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: CredentialProvider,
+        options: ClientOptions,
+        transport: Transport,
+    ) -> None:
+        """Put the parts together; nothing is sent."""
+        self.endpoint = endpoint
+        self._credentials = credentials
+        self._options = options
+        self._transport = transport
+        self._observer = options.observer or NullObserver()
+        self._gate = BreakerGate(options.breaker, self._observer)
+        self._version = options.version
+        self._is_version_confirmed = False
+        self._clock: Callable[[], float] = time.time
+
+    @property
+    def version(self) -> str:
+        """The service version in use."""
+        return self._version
+
+    async def execute(self, call: Call) -> WireAnswer:
+        """Send a call until it has succeeded or cannot any more.
+
+        The caller's cancellation passes through; the request may have taken effect then.
+
+        Raises:
+            Timeout: the deadline of the call's budget passed.
+            CircuitOpen: it passed while the breaker was open.
+            AzureFilesError: as the service or the network has it; ``may_have_been_applied`` tells
+                that this attempt or an earlier one may have taken effect all the same.
+        """
+        progress = self._begin(call)
+        error: errors.AzureFilesError | None = None
+        cancelled = True
+        try:
+            with trio.move_on_at(progress.deadline):
+                answer = await self._repeat(progress)
+                cancelled = False
+                return answer
+            raise self._overdue(progress) from progress.last_error
+        except errors.AzureFilesError as caught:
+            error, cancelled = caught, False
+            raise
+        finally:
+            self._tell_operation(progress, error, cancelled=cancelled)
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[WireStream]:
+        """Send a call and hand out its answer before the body.
+
+        Deadline and retries cover the time until the headers are there; from then on only the idle
+        limit holds. The observer hears of the attempt when the headers are there, and of the bytes
+        with the end of the operation.
+
+        Raises:
+            As ``execute``.
+        """
+        progress = self._begin(call)
+        error: errors.AzureFilesError | None = None
+        cancelled = True
+        async with AsyncExitStack() as stack:
+            try:
+                with trio.move_on_at(progress.deadline) as scope:
+                    answer = await self._open_repeatedly(progress, stack)
+                if scope.cancelled_caught:
+                    raise self._overdue(progress) from progress.last_error
+                yield answer
+                cancelled = False
+            except errors.AzureFilesError as caught:
+                error, cancelled = caught, False
+                raise
+            finally:
+                self._tell_operation(progress, error, cancelled=cancelled)
+
+    def _begin(self, call: Call) -> _Progress:
+        now = trio.current_time()
+        return _Progress(call, now, now + self._options.timeouts.seconds(call.budget))
+
+    async def _repeat(self, progress: _Progress) -> WireAnswer:
+        while True:
+            try:
+                return await self._attempt(progress)
+            except errors.AzureFilesError as error:
+                settled = await self._after_failure(progress, error)
+            if settled is not None:
+                return settled
+
+    async def _attempt(self, progress: _Progress) -> WireAnswer:
+        call = progress.call
+        async with self._admitted(progress) as request:
+            answer = await self._transport.send(request, _limit(call))
+            progress.received = len(answer.body)
+            self._judge(progress, request, answer)
+            return answer
+
+    async def _open_repeatedly(self, progress: _Progress, stack: AsyncExitStack) -> WireStream:
+        while True:
+            try:
+                return await self._open(progress, stack)
+            except errors.AzureFilesError as error:
+                await self._after_failure(progress, error)
+
+    async def _open(self, progress: _Progress, stack: AsyncExitStack) -> WireStream:
+        async with self._admitted(progress) as request, AsyncExitStack() as attempt:
+            answer = await attempt.enter_async_context(self._transport.stream(request))
+            body = b""
+            if answer.status not in progress.call.success:
+                body = await _read_error(answer)
+            whole = WireAnswer(answer.status, answer.headers, answer.raw_headers, body)
+            self._judge(progress, request, whole)
+            stack.push_async_exit(attempt.pop_all())
+            return replace(answer, chunks=_Counted(answer.chunks, progress))
+
+    @asynccontextmanager
+    async def _admitted(self, progress: _Progress) -> AsyncIterator[WireRequest]:
+        """Hold a ticket of the breaker during an attempt, and tell the observer of its end."""
+        call = progress.call
+        progress.waits_for_breaker = True
+        ticket = await self._gate.enter()
+        progress.waits_for_breaker = False
+        started = trio.current_time()
+        outcome = Outcome.NEUTRAL
+        error: errors.AzureFilesError | None = None
+        cancelled = True
+        try:
+            request = self._sign(progress)
+            progress.in_flight = True
+            yield request
+            outcome, cancelled = Outcome.SUCCESS, False
+        except errors.AzureFilesError as caught:
+            error, cancelled = caught, False
+            outcome = _outcome(caught)
+            raise
+        finally:
+            progress.in_flight = progress.in_flight and cancelled
+            self._gate.leave(ticket, outcome)
+            self._observer.attempt_finished(
+                self._event(
+                    progress, started, error, cancelled=cancelled, sent=memoryview(call.body).nbytes
+                )
+            )
+
+    def _sign(self, progress: _Progress) -> WireRequest:
+        call = progress.call
+        progress.attempts += 1
+        progress.credential = self._credentials.current()
+        progress.version = self._version
+        progress.status, progress.request_id, progress.received = None, None, 0
+        if progress.version < call.since:
+            raise errors.UnsupportedServiceVersion(
+                f"{call.name} needs service version {call.since}; the service takes {progress.version}"
+            )
+        return signed_request(
+            self.endpoint,
+            call,
+            progress.credential,
+            version=progress.version,
+            now=self._clock(),
+            timeouts=self._options.timeouts,
+        )
+
+    def _judge(self, progress: _Progress, request: WireRequest, answer: WireAnswer) -> None:
+        """Accept an answer, or raise what it stands for."""
+        progress.status = answer.status
+        progress.request_id = answer.headers.get("x-ms-request-id")
+        if answer.status not in progress.call.success:
+            confirmed = self._is_version_confirmed
+            raise error_of(progress.call, answer, is_version_confirmed=confirmed)
+        if not progress.request_id:
+            raise errors.ProtocolError(
+                "the answer is not one of the file service", status=answer.status
+            )
+        echoed = answer.headers.get("x-ms-client-request-id")
+        if echoed is not None and echoed != request.headers["x-ms-client-request-id"]:
+            raise errors.ProtocolError("the answer belongs to another request")
+        if progress.version == self._version:
+            self._is_version_confirmed = True
+
+    async def _after_failure(
+        self, progress: _Progress, error: errors.AzureFilesError
+    ) -> WireAnswer | None:
+        """Make ready for another attempt, or raise.
+
+        Returns:
+            What stands for the call's answer where it took effect after all, None to try again.
+        """
+        call = progress.call
+        progress.failures += 1
+        progress.last_error = error
+        progress.is_ambiguous |= error.may_have_been_applied and call.mutates
+        self._complete(progress, error)
+        if self._steps_down(progress, error) or await self._refreshed(progress, error):
+            progress.failures -= 1
+            return None
+        if progress.is_ambiguous and call.settle is not None:
+            settled = await call.settle(error)
+            if settled is not None:
+                return settled
+        remaining = progress.deadline - trio.current_time()
+        spread = random.random()  # noqa: S311 - spreads waits, protects nothing
+        delay = self._options.retry.decide(error, progress.failures, remaining, spread)
+        if delay is None or not call.repeat:
+            raise error
+        self._observer.retrying(
+            RetryEvent(
+                operation=call.name,
+                share=call.share,
+                path=_shown(call),
+                attempt=progress.attempts,
+                delay=delay,
+                error=error,
+            )
+        )
+        await trio.sleep(delay)
+        return None
+
+    def _complete(self, progress: _Progress, error: errors.AzureFilesError) -> None:
+        error.operation = progress.call.name
+        error.path = _shown(progress.call)
+        error.status = error.status if error.status is not None else progress.status
+        error.request_id = error.request_id or progress.request_id
+        error.may_have_been_applied = progress.is_ambiguous
+
+    def _steps_down(self, progress: _Progress, error: errors.AzureFilesError) -> bool:
+        if not isinstance(error, errors.UnsupportedServiceVersion) or error.status is None:
+            return False
+        if progress.version == self._version:
+            older = next_older(self._version)
+            if older is None:
+                return False
+            self._version = older
+            self._is_version_confirmed = False
+            self._observer.version_changed(older)
+        return True
+
+    async def _refreshed(self, progress: _Progress, error: errors.AzureFilesError) -> bool:
+        if not isinstance(error, errors.AuthenticationError) or progress.has_refreshed:
+            return False
+        progress.has_refreshed = True
+        # Another call may have had it refreshed since this one was signed.
+        changed = self._credentials.current() != progress.credential
+        if not changed:
+            changed = await self._credentials.refresh()
+            self._observer.credentials_refreshed(changed=changed)
+        return changed
+
+    def _overdue(self, progress: _Progress) -> errors.AzureFilesError:
+        seconds = progress.deadline - progress.started
+        error: errors.AzureFilesError
+        if progress.waits_for_breaker:
+            error = errors.CircuitOpen(
+                f"the service failed repeatedly and no probe within {seconds:g} s succeeded"
+            )
+        else:
+            error = errors.Timeout(f"not done within {seconds:g} s")
+        progress.is_ambiguous |= progress.in_flight and progress.call.mutates
+        self._complete(progress, error)
+        return error
+
+    def _tell_operation(
+        self, progress: _Progress, error: errors.AzureFilesError | None, *, cancelled: bool
+    ) -> None:
+        sent = memoryview(progress.call.body).nbytes
+        self._observer.operation_finished(
+            self._event(progress, progress.started, error, cancelled=cancelled, sent=sent)
+        )
+
+    @staticmethod
+    def _event(
+        progress: _Progress,
+        started: float,
+        error: errors.AzureFilesError | None,
+        *,
+        cancelled: bool,
+        sent: int,
+    ) -> AttemptEvent:
+        call = progress.call
+        return AttemptEvent(
+            operation=call.name,
+            share=call.share,
+            path=_shown(call),
+            status=progress.status,
+            error=error,
+            seconds=trio.current_time() - started,
+            bytes_sent=sent,
+            bytes_received=progress.received,
+            request_id=progress.request_id,
+            attempt=progress.attempts,
+            cancelled=cancelled,
+        )
+
+
+def _shown(call: Call) -> str | None:
+    return str(call.path) if call.path is not None else None
+
+
+def _limit(call: Call) -> int | None:
+    return None if call.body_limit is None else max(call.body_limit, SMALL_ANSWER_BYTES)
+
+
+def _outcome(error: errors.AzureFilesError) -> Outcome:
+    failures = (
+        errors.ConnectionFailed,
+        errors.DnsResolutionFailed,
+        errors.Timeout,
+        errors.InternalError,
+        errors.OperationTimedOut,
+    )
+    if isinstance(error, failures):
+        return Outcome.FAILURE
+    return Outcome.SUCCESS if error.status is not None and error.status < 429 else Outcome.NEUTRAL
+
+
+class _Counted:
+    """Chunks of a streamed answer, counted for the observer."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], progress: _Progress) -> None:
+        self._chunks = chunks
+        self._progress = progress
+
+    def __aiter__(self) -> _Counted:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._chunks.__anext__()
+        self._progress.received += len(chunk)
+        return chunk
+
+
+async def _read_error(answer: WireStream) -> bytes:
+    body = b""
+    async for chunk in answer.chunks:
+        body += chunk
+        if len(body) > SMALL_ANSWER_BYTES:
+            raise errors.ProtocolError("the answer's body is longer than any error")
+    return body

@@ -1,0 +1,156 @@
+"""The public clients: an account's file service, and one share of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from azfilesfs.client.copies import CopyOperations
+from azfilesfs.client.credentials import CredentialProvider
+from azfilesfs.client.directories import DirectoryOperations
+from azfilesfs.client.endpoint import Endpoint, is_loopback
+from azfilesfs.client.files import FileOperations
+from azfilesfs.client.leases import LeaseOperations
+from azfilesfs.client.options import ClientOptions
+from azfilesfs.client.pipeline import Pipeline
+from azfilesfs.client.ranges import RangeOperations
+from azfilesfs.client.reads import ReadOperations
+from azfilesfs.client.renames import RenameOperations
+from azfilesfs.client.requests import Call, Target
+from azfilesfs.client.responses import ShareItem, share_item_of
+from azfilesfs.client.share_leases import ShareLeaseOperations
+from azfilesfs.client.shares import ShareManagement
+from azfilesfs.client.transport import (
+    HttpTransport,
+    Transport,
+    network_transport,
+    proxy_for,
+)
+from azfilesfs.client.xml_documents import Element, parse_document
+from azfilesfs.model.limits import MIB
+
+_PAGE_BYTES = 64 * MIB
+_CLOSE_SECONDS = 5.0
+
+
+class ShareClient(
+    ShareManagement,
+    ShareLeaseOperations,
+    DirectoryOperations,
+    FileOperations,
+    ReadOperations,
+    RangeOperations,
+    RenameOperations,
+    CopyOperations,
+    LeaseOperations,
+):
+    """One share. Got from ``ShareServiceClient.share``; holds no state of its own but the share's name.
+
+    Every method but the streams runs under the deadline of its class (``TimeoutPolicy``), inside
+    which failures are repeated as ``RetryPolicy`` has it. A cancellation by the caller passes
+    through at once; a request that changes something may have taken effect then, or may still do
+    so."""
+
+
+class ShareServiceClient:
+    """An account's file service; owns the connections."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Wrap a pipeline; use ``open``."""
+        self._pipeline = pipeline
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        endpoint: Endpoint,
+        credentials: CredentialProvider,
+        options: ClientOptions | None = None,
+        *,
+        transport: HttpTransport | None = None,
+    ) -> AsyncIterator[ShareServiceClient]:
+        """Open a client, without sending anything, and close its connections at the end of the block.
+
+        Args:
+            endpoint: where the service is.
+            credentials: who asks.
+            options: settings.
+            transport: what carries the requests instead of the network, such as
+                ``asgi_transport(app)``; whoever made it closes it.
+
+        Raises:
+            ConfigurationError: the file of authorities or the proxy is unusable.
+        """
+        settings = options or ClientOptions()
+        inner = transport if transport is not None else _network(endpoint, settings)
+        try:
+            yield cls(
+                Pipeline(
+                    endpoint, credentials, settings, Transport(inner, settings.max_connections)
+                )
+            )
+        finally:
+            if transport is None:
+                with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                    await inner.aclose()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the service is."""
+        return self._pipeline.endpoint
+
+    @property
+    def service_version(self) -> str:
+        """The service version in use: the configured one, or an older one once the service has refused it."""
+        return self._pipeline.version
+
+    def share(self, name: str) -> ShareClient:
+        """Return the client of a share; nothing is sent.
+
+        Raises:
+            InvalidShareName: the name is malformed.
+        """
+        return ShareClient(self._pipeline, name)
+
+    async def list_shares(
+        self, *, prefix: str | None = None, include: Iterable[str] = ()
+    ) -> AsyncIterator[ShareItem]:
+        """Yield the shares of the account (List Shares), page by page.
+
+        Args:
+            prefix: only names that begin so.
+            include: of ``metadata``, ``snapshots``, ``deleted``.
+
+        Raises:
+            AuthenticationError: the credential may not list shares; a share's SAS never may.
+            ProtocolError: the listing is not one.
+        """
+        marker: str | None = None
+        query = {"comp": "list", "prefix": prefix, "include": ",".join(include) or None}
+        while True:
+            given = {**query, "marker": marker}
+            call = Call(
+                name="ListShares",
+                method="GET",
+                target=Target.SERVICE,
+                query={name: value for name, value in given.items() if value is not None},
+                body_limit=_PAGE_BYTES,
+            )
+            document = parse_document((await self._pipeline.execute(call)).body)
+            shares = document.find("Shares") or Element("Shares")
+            for element in shares.all("Share"):
+                yield share_item_of(element)
+            marker = document.text_of("NextMarker")
+            if marker is None:
+                return
+
+
+def _network(endpoint: Endpoint, options: ClientOptions) -> HttpTransport:
+    return network_transport(
+        is_https=endpoint.is_https,
+        max_connections=options.max_connections,
+        ca_file=options.ca_file,
+        proxy=proxy_for(endpoint.host, is_loopback=is_loopback(endpoint.host)),
+    )

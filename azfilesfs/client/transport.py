@@ -1,0 +1,402 @@
+"""The HTTP seam: requests in, complete or streamed answers out; the only importer of httpx.
+
+Called by the pipeline alone. Concurrency rule: a token of the limiter is held from before httpx is
+called until the answer has been read and closed. The connection pool loses slots for good when
+requests that wait for a connection are cancelled, so none may ever wait there: the limiter is not
+larger than the pool. Releasing a token is synchronous; closing an answer is shielded."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+import trio
+
+from azfilesfs import errors
+from azfilesfs.client.secret import redact
+from azfilesfs.model.limits import KIB
+
+HttpTransport = httpx.AsyncBaseTransport
+HttpRequest = httpx.Request
+HttpResponse = httpx.Response
+
+_KEEPALIVE_SECONDS: Final = 60.0
+_CLOSE_SECONDS: Final = 5.0
+# One send of this size keeps the event loop for a fraction of a millisecond under TLS.
+_SEND_BYTES: Final = 256 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRequest:
+    """A signed request. ``url`` is complete and percent-encoded; it may contain a secret."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | bytearray | memoryview
+    connect_seconds: float
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WireAnswer:
+    """An answer, read to its end.
+
+    Attributes:
+        status: HTTP status.
+        headers: by name in any case; repeated ones joined by commas.
+        raw_headers: names as spelled on the wire.
+        body: the body as sent, never decompressed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    raw_headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class WireStream:
+    """An answer whose body is still to be read, chunk by chunk."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw_headers: tuple[tuple[str, str], ...]
+    chunks: AsyncIterator[bytes]
+
+
+class _Body(httpx.AsyncByteStream):
+    """A body in pieces, so that a large one does not hold the event loop."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._view = memoryview(data).cast("B")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._view), _SEND_BYTES):
+            yield bytes(self._view[start : start + _SEND_BYTES])
+
+
+class Transport:
+    """Sends requests over at most ``max_connections`` connections."""
+
+    def __init__(self, inner: HttpTransport, max_connections: int) -> None:
+        """Wrap an httpx transport, which the caller keeps and closes."""
+        self._inner = inner
+        self._limiter = trio.CapacityLimiter(max_connections)
+
+    @property
+    def busy(self) -> int:
+        """Requests in flight now."""
+        return int(self._limiter.borrowed_tokens)
+
+    async def send(self, request: WireRequest, body_limit: int | None) -> WireAnswer:
+        """Send a request and read its whole answer.
+
+        A cancellation leaves neither a token nor a connection behind.
+
+        Raises:
+            NetworkError: no complete answer arrived; ``may_have_been_applied`` is False where
+                nothing was sent.
+            IntegrityError: the body is shorter than its Content-Length.
+            ProtocolError: the answer is not HTTP, or its body is longer than ``body_limit``.
+        """
+        async with self._answer(request) as reader:
+            if body_limit is not None and (reader.length or 0) > body_limit:
+                raise _too_long(body_limit)
+            parts: list[bytes] = []
+            async for chunk in reader:
+                if body_limit is not None and reader.received > body_limit:
+                    raise _too_long(body_limit)
+                parts.append(chunk)
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            return WireAnswer(reader.status, reader.headers, reader.raw_headers, body)
+
+    @asynccontextmanager
+    async def stream(self, request: WireRequest) -> AsyncIterator[WireStream]:
+        """Send a request and hand out its answer before the body; the token is held until the block ends.
+
+        Raises:
+            As ``send``; the iteration over the chunks raises them too.
+        """
+        async with self._answer(request) as reader:
+            yield WireStream(reader.status, reader.headers, reader.raw_headers, reader)
+
+    @asynccontextmanager
+    async def _answer(self, request: WireRequest) -> AsyncIterator[_Reader]:
+        # A token of its own for each request: one task may hold several streams.
+        borrower = object()
+        await self._limiter.acquire_on_behalf_of(borrower)
+        try:
+            with _mapped():
+                response = await self._inner.handle_async_request(_to_httpx(request))
+            reader: _Reader | None = None
+            try:
+                reader = _Reader(response, request.method)
+                yield reader
+            finally:
+                await _close(response, reader)
+        finally:
+            self._limiter.release_on_behalf_of(borrower)
+
+
+class _Reader:
+    """The body of an answer as an iterator of chunks that checks the length."""
+
+    def __init__(self, response: httpx.Response, method: str) -> None:
+        if not isinstance(response.stream, httpx.AsyncByteStream):
+            raise errors.ProtocolError("the transport gave an answer that cannot be read")
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.raw_headers = _raw(response)
+        self.length = _content_length(response, method)
+        self.received = 0
+        self._chunks = response.stream.__aiter__()
+        self._done = False
+
+    def __aiter__(self) -> _Reader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with _mapped(reading=True):
+            try:
+                chunk = await self._chunks.__anext__()
+            except StopAsyncIteration:
+                self._done = True
+                self._check_end()
+                raise
+            except BaseException:
+                self._done = True
+                raise
+        self.received += len(chunk)
+        if self.length is not None and self.received > self.length:
+            raise errors.IntegrityError("the answer's body is longer than its Content-Length")
+        return chunk
+
+    def _check_end(self) -> None:
+        """Check that everything announced has arrived."""
+        if self.length is not None and self.received != self.length:
+            raise errors.IntegrityError(
+                f"the answer's body ended after {self.received} of {self.length} bytes",
+                may_have_been_applied=True,
+            )
+
+    async def unwind(self) -> None:
+        """End the iteration of an answer that was closed before its end.
+
+        The layers below are nested asynchronous generators, which complain when they are dropped
+        half-way. Asking the closed answer for one more chunk ends all of them."""
+        if not self._done:
+            with suppress(Exception):
+                await self._chunks.__anext__()
+
+
+async def _close(response: httpx.Response, reader: _Reader | None) -> None:
+    """Close an answer, whatever state it is in; a failure to do so is of no interest any more."""
+    with trio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(httpx.TransportError, OSError):
+        await response.aclose()
+        if reader is not None:
+            await reader.unwind()
+
+
+def _to_httpx(request: WireRequest) -> httpx.Request:
+    idle = request.idle_seconds
+    body = request.body
+    length = memoryview(body).nbytes
+    headers = [
+        (name.encode("ascii"), value.encode("utf-8")) for name, value in request.headers.items()
+    ]
+    try:
+        return httpx.Request(
+            request.method,
+            request.url,
+            headers=headers,
+            stream=_Body(body) if length else httpx.ByteStream(b""),
+            extensions={
+                "timeout": {
+                    "connect": request.connect_seconds,
+                    "read": idle,
+                    "write": idle,
+                    "pool": request.connect_seconds,
+                }
+            },
+        )
+    except httpx.InvalidURL:
+        # Not chained: the cause's text may quote the URL.
+        raise errors.InvalidRequest("the request has no valid URL") from None
+
+
+def _raw(response: httpx.Response) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("latin-1"), response.headers[name.decode("latin-1")])
+        for name, _ in response.headers.raw
+    )
+
+
+def _content_length(response: httpx.Response, method: str) -> int | None:
+    text = response.headers.get("content-length")
+    if text is None or method == "HEAD" or response.status_code in {204, 304}:
+        return None if method != "HEAD" else 0
+    if not text.isascii() or not text.isdigit():
+        raise errors.ProtocolError("the answer's Content-Length is not a number")
+    return int(text)
+
+
+def _too_long(limit: int) -> errors.ProtocolError:
+    return errors.ProtocolError(f"the answer's body is longer than {limit} bytes")
+
+
+@contextmanager
+def _mapped(*, reading: bool = False) -> Iterator[None]:
+    """Turn what httpx raises into our errors, chained."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise _translate(error, reading=reading) from error
+    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        raise errors.ConnectionFailed(
+            f"the connection broke: {redact(str(error))}", may_have_been_applied=True
+        ) from error
+
+
+def _translate(error: httpx.TransportError, *, reading: bool) -> errors.AzureFilesError:
+    text = redact(str(error)) or type(error).__name__
+    if isinstance(error, httpx.ConnectTimeout):
+        return errors.Timeout("no connection within the time for it")
+    if isinstance(error, httpx.PoolTimeout):
+        return errors.ConnectionFailed("no connection was free")
+    if isinstance(error, httpx.TimeoutException):
+        return errors.Timeout("the connection stood still for too long", may_have_been_applied=True)
+    if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
+        return _connect_failure(error, text)
+    if isinstance(error, httpx.RemoteProtocolError):
+        return _protocol_failure(text, reading=reading)
+    if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
+        return errors.InvalidRequest(f"the request cannot be sent: {type(error).__name__}")
+    return errors.ConnectionFailed(f"the connection broke: {text}", may_have_been_applied=True)
+
+
+def _connect_failure(error: BaseException, text: str) -> errors.AzureFilesError:
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return errors.DnsResolutionFailed(f"the host name does not resolve: {cause.strerror}")
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return errors.TlsFailed(f"the certificate was refused: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError):
+            return errors.TlsFailed(f"the TLS handshake failed: {cause.reason or text}")
+    return errors.ConnectionFailed(f"no connection: {text}")
+
+
+def _protocol_failure(text: str, *, reading: bool) -> errors.AzureFilesError:
+    if text.startswith("Server disconnected"):
+        return errors.ConnectionFailed(
+            "the server closed the connection without an answer", may_have_been_applied=True
+        )
+    if reading:
+        return errors.IntegrityError(
+            "the connection was closed in the middle of the answer's body",
+            may_have_been_applied=True,
+        )
+    return errors.ProtocolError(f"the answer is not HTTP: {text}", may_have_been_applied=True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what caused it, and the members of groups on the way."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            pending.extend(current.exceptions)
+        pending.extend(cause for cause in (current.__cause__, current.__context__) if cause)
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context that checks certificates and host names and speaks TLS 1.2 or newer.
+
+    Args:
+        ca_file: PEM file of authorities to trust beside those of the system.
+
+    Raises:
+        ConfigurationError: the file cannot be read as certificates.
+    """
+    paths = ssl.get_default_verify_paths()
+    has_system_authorities = paths.cafile is not None or paths.capath is not None
+    context = ssl.create_default_context() if has_system_authorities else httpx.create_ssl_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise errors.ConfigurationError(
+                f"the certificate authorities in {ca_file} cannot be read: {error.strerror or error}"
+            ) from error
+    return context
+
+
+def proxy_for(host: str, *, is_loopback: bool) -> str | None:
+    """Return the proxy URL that the environment names for an https host, None for a direct connection."""
+    if is_loopback or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get("https") or proxies.get("all") or None
+
+
+def network_transport(
+    *, is_https: bool, max_connections: int, ca_file: str | None, proxy: str | None
+) -> HttpTransport:
+    """Return a transport over real connections; the caller closes it with ``aclose``.
+
+    Raises:
+        ConfigurationError: the proxy or the file of authorities is unusable.
+    """
+    context = tls_context(ca_file) if is_https else ssl.create_default_context()
+    limits = httpx.Limits(
+        max_connections=max_connections,
+        # Equal: httpcore counts busy connections too when it decides which idle ones to keep.
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=_KEEPALIVE_SECONDS,
+    )
+    try:
+        return httpx.AsyncHTTPTransport(
+            verify=context,
+            limits=limits,
+            proxy=httpx.Proxy(proxy) if proxy else None,
+            retries=0,
+            trust_env=False,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL):
+        # Not chained: a proxy URL may contain a password.
+        raise errors.ConfigurationError(
+            "the proxy that the environment names is unusable"
+        ) from None
+
+
+class _AsgiTransport(httpx.AsyncBaseTransport):
+    """An ASGI application in this process; where it raises, a socket would have been cut."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        self._inner = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._inner.handle_async_request(request)
+        except Exception as error:
+            raise httpx.ReadError("the application gave no complete answer") from error
+
+
+def asgi_transport(app: Callable[..., Any]) -> HttpTransport:
+    """Return a transport that calls an ASGI application, such as the emulator, in this process.
+
+    An exception of the application becomes a cut connection. Answers arrive whole, whatever their
+    size."""
+    return _AsgiTransport(app)
