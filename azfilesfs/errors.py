@@ -32,8 +32,8 @@ class AzureFilesError(Exception):
         operation: name of the operation as in the REST reference (``PutRange``).
         path: the share path concerned, already safe to print.
         retry_after: seconds that the service asked to wait.
-        may_have_been_applied: True where the request may have taken effect at the service although it failed here (its answer
-            was lost, it timed out, or the service answered 500).
+        may_have_been_applied: True where the request may have taken effect at the service although
+            it failed here (its answer was lost, it timed out, or the service answered 500).
     """
 
     retryable: bool = False

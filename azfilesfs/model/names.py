@@ -1,10 +1,13 @@
 """Local names (Linux, bytes) to service names (str) and back, without loss.
 
-What the service forbids is moved into the private use area, to the code points that Linux cifs uses under ``mapposix``, so that
-a share shows the same names through either mount: control characters to U+F001..U+F01F, ``" * : < > ? \\ |`` to U+F020..U+F027, a
+What the service forbids is moved into the private use area, to the code points that Linux cifs uses
+under ``mapposix``, so that
+a share shows the same names through either mount: control characters to U+F001..U+F01F, ``" * : < >
+? \\ |`` to U+F020..U+F027, a
 trailing space to U+F028 and a trailing period to U+F029.
 
-To stay reversible a local name must not contain those code points itself, except U+F028 and U+F029 before its end.
+To stay reversible a local name must not contain those code points itself, except U+F028 and U+F029
+before its end.
 """
 
 from __future__ import annotations
@@ -58,10 +61,12 @@ def to_service(name: bytes) -> str:
 def to_local(name: str) -> bytes:
     """Spell a service name for Linux.
 
-    A name that other clients created with a literal trailing space or period shows as it is; ``literal`` finds it again.
+    A name that other clients created with a literal trailing space or period shows as it is;
+    ``literal`` finds it again.
 
     Raises:
-        InvalidPath: the name cannot be shown: empty, ``.``, ``..``, with ``/`` or NUL, or not encodable as UTF-8.
+        InvalidPath: the name cannot be shown: empty, ``.``, ``..``, with ``/`` or NUL, or not
+            encodable as UTF-8.
     """
     plain = name.translate(_DECODE_TABLE)
     plain = plain[:-1] + _DECODE_LAST.get(plain[-1:], plain[-1:])

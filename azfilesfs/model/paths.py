@@ -25,8 +25,8 @@ def utf16_units(text: str) -> int:
 def fold(name: str) -> str:
     """Return the key under which the service compares names: upper case, character by character.
 
-    Mappings that change the length (``ß``) or end in ASCII from outside it (``ı``, ``ſ``) do not take part, as in the upper-case
-    tables of Windows file systems.
+    Mappings that change the length (``ß``) or end in ASCII from outside it (``ı``, ``ſ``) do not
+    take part, as in the upper-case tables of Windows file systems.
     """
     if name.isascii():
         return name.upper()
@@ -45,7 +45,8 @@ def check_name(name: str) -> None:
 
     Raises:
         NameTooLong: more than 255 UTF-16 units.
-        InvalidPath: empty, ``.`` or ``..``, a device name, a forbidden character or a lone surrogate.
+        InvalidPath: empty, ``.`` or ``..``, a device name, a forbidden character or a lone
+            surrogate.
     """
     if not name or name in {".", ".."}:
         raise InvalidPath("a name must not be empty, '.' or '..'")
@@ -79,7 +80,10 @@ def check_share_name(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SharePath:
-    """A path from the root of a share; the empty tuple is the root. Components are service names."""
+    """A path from the root of a share.
+
+    The empty tuple is the root. Components are service names.
+    """
 
     components: tuple[str, ...] = ()
 

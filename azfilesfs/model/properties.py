@@ -1,4 +1,7 @@
-"""What the service says of a file, a directory or a share. Immutable; a field that an answer lacks is None."""
+"""What the service says of a file, a directory or a share.
+
+Immutable; a field that an answer lacks is None.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from azfilesfs.model.versions import PartialValidator, Validator
 
 
 UNKNOWN_SIZE: Final = -1
-"""``Properties.size`` where the answer does not say the size, as those of Set Properties and Rename."""
+"""``Properties.size`` where the answer does not say the size, as those of Set Properties and
+Rename.
+"""
 
 
 def _no_metadata() -> Mapping[str, str]:
@@ -29,7 +34,10 @@ class EntryKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentHeaders:
-    """The HTTP properties of a file. The service sets them as a group: those not sent are cleared."""
+    """The HTTP properties of a file.
+
+    The service sets them as a group: those not sent are cleared.
+    """
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -66,7 +74,9 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Properties:
-    """Properties of a file or directory. Times are Unix nanoseconds, sizes bytes (0 for directories).
+    """Properties of a file or directory.
+
+    Times are Unix nanoseconds, sizes bytes (0 for directories).
 
     ``size`` is UNKNOWN_SIZE where the answer had none; nothing that depends on it can be had then.
     """

@@ -1,6 +1,7 @@
 """Symbolic links in the form that Linux cifs calls ``mfsymlinks``: a file of exactly 1,067 bytes.
 
-Layout: ``XSym\\n``, the length of the target as four decimal digits and a newline, the MD5 of the target in lower-case hex and a
+Layout: ``XSym\\n``, the length of the target as four decimal digits and a newline, the MD5 of the
+target in lower-case hex and a
 newline, the target, a newline, and spaces up to the full size.
 """
 

@@ -1,7 +1,7 @@
 """Times on the wire. Inside, a time is an int: nanoseconds since 1970, a multiple of 100.
 
-The service counts 100 ns ticks since 0001-01-01 (rest.md sections 5.3 and 10) and writes them as ISO 8601 with seven
-fraction digits, as RFC 1123 with whole seconds, and, in the ETag, as hex.
+The service counts 100 ns ticks since 0001-01-01 (rest.md sections 5.3 and 10) and writes them as
+ISO 8601 with seven fraction digits, as RFC 1123 with whole seconds, and, in the ETag, as hex.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def next_older(version: str) -> str | None:
 class Validator(NamedTuple):
     """What identifies one version of a file's content.
 
-    The ETag alone is a time stamp that can repeat and can be set by a client; overwriting keeps the file id, replacing
-    changes it (rest.md section 5.3). Only together do they tell versions apart.
+    The ETag alone is a time stamp that can repeat and can be set by a client; overwriting keeps the
+    file id, replacing changes it (rest.md section 5.3). Only together do they tell versions apart.
     """
 
     file_id: int

@@ -60,7 +60,8 @@ ERRNO_TABLE: Final[dict[type[e.AzureFilesError], _Answer]] = {
     e.InvalidPath: _quiet(errno.EINVAL),
     e.NameTooLong: _quiet(errno.ENAMETOOLONG),
     InvalidEncoding: _quiet(errno.EILSEQ),
-    # A request that the service calls malformed is a defect of ours, not of the program's arguments.
+    # A request that the service calls malformed is a defect of ours, not of the program's
+    # arguments.
     e.InvalidRequest: _error(errno.EIO),
     e.UnsupportedServiceVersion: _error(errno.EIO),
     e.AuthenticationError: _error(errno.EACCES),
@@ -102,7 +103,7 @@ def answer_for(kind: type[BaseException]) -> tuple[int, int]:
     """Return (errno, log level) for a class of failure; EIO and ERROR where it is none of ours."""
     for ancestor in kind.__mro__:
         if ancestor in ERRNO_TABLE:
-            row = ERRNO_TABLE[ancestor]  # type: ignore[index]  # the membership test narrows, mypy cannot see it
+            row = ERRNO_TABLE[ancestor]
             return row.number, row.level
     return errno.EIO, logging.ERROR
 

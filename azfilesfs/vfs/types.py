@@ -1,4 +1,7 @@
-"""What the filesystem takes and gives at its rim: neutral stat structures, options, and the kernel's side as a protocol."""
+"""What the filesystem takes and gives at its rim.
+
+Neutral stat structures, options, and the kernel's side as a protocol.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,8 @@ class Attrs(NamedTuple):
 class Entry(NamedTuple):
     """An answer about an inode and for how long (seconds) the kernel may believe it.
 
-    A negative entry has ``attrs.ino == 0``: the name does not exist, and the kernel may believe that for ``entry_timeout``.
+    A negative entry has ``attrs.ino == 0``: the name does not exist, and the kernel may believe
+    that for ``entry_timeout``.
     """
 
     attrs: Attrs
@@ -135,7 +139,10 @@ class StatFs(NamedTuple):
 
 
 class KernelNotifier(Protocol):
-    """What the filesystem asks of the kernel's caches. Never awaits; failures are the notifier's to log."""
+    """What the filesystem asks of the kernel's caches.
+
+    Never awaits; failures are the notifier's to log.
+    """
 
     def forget_attributes(self, ino: int) -> None:
         """Drop the kernel's attributes of an inode, not its pages. Safe from any task."""

@@ -1,0 +1,92 @@
+"""From what we know of an inode to what a program sees in stat(2)."""
+
+from __future__ import annotations
+
+import stat
+
+from azfilesfs.model.properties import ListedEntry, Properties
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.inodes import Inode
+from azfilesfs.vfs.types import Attrs, Entry
+
+
+class AttributeView:
+    """Builds stat structures. The options give owner and modes; the service keeps none."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        options = context.options
+        self._file_mode = stat.S_IFREG | (options.file_mode & ~options.umask)
+        self._dir_mode = stat.S_IFDIR | (options.dir_mode & ~options.umask)
+        self._started_ns = context.wall_ns()
+
+    def of(self, inode: Inode) -> Attrs:
+        """Return the attributes of an inode.
+
+        Local changes come before what the service last said.
+        """
+        if inode.is_directory:
+            return self._directory(inode)
+        properties, dirty = inode.properties, inode.dirty
+        size = dirty.size if dirty is not None else (properties.size if properties else 0)
+        mtime, ctime = self._remote_times(properties)
+        if dirty is not None:
+            mtime = mtime if dirty.mtime_ns is None else dirty.mtime_ns
+            ctime = ctime if dirty.ctime_ns is None else dirty.ctime_ns
+        mode = self._file_mode
+        if inode.is_symlink and inode.link is not None:
+            mode, size = stat.S_IFLNK | 0o777, len(inode.link)
+        return self._attrs(inode.number, mode, size, mtime, ctime, inode.atime_ns)
+
+    def of_listed(self, number: int, listed: ListedEntry) -> Attrs:
+        """Return the attributes of an entry that has no inode yet."""
+        properties = listed.properties
+        mtime, ctime = self._remote_times(properties)
+        mode = self._dir_mode if properties.is_directory else self._file_mode
+        return self._attrs(number, mode, properties.size, mtime, ctime, None)
+
+    def entry(self, inode: Inode, *, exact_name: bool = True) -> Entry:
+        """Return the attributes with the time for which the kernel may believe them.
+
+        What is dirty or local here is known for certain, and still gets no more than the TTL: an
+            upload changes it.
+        Another spelling than the stored one is never to be kept by the kernel.
+        """
+        options = self._context.options
+        fresh = options.attr_ttl
+        if inode.dirty is None and inode.properties is not None:
+            fresh = max(0.0, inode.checked_at + options.attr_ttl - self._context.now())
+        return Entry(self.of(inode), fresh if exact_name else 0.0, fresh)
+
+    def _directory(self, inode: Inode) -> Attrs:
+        mtime, ctime = self._remote_times(inode.properties)
+        if inode.local_mtime_ns is not None:
+            mtime, ctime = max(mtime, inode.local_mtime_ns), max(ctime, inode.local_mtime_ns)
+        return self._attrs(inode.number, self._dir_mode, 0, mtime, ctime, inode.atime_ns)
+
+    def _remote_times(self, properties: Properties | None) -> tuple[int, int]:
+        if properties is None:
+            return self._started_ns, self._started_ns
+        known = (
+            properties.last_write_time_ns,
+            properties.change_time_ns,
+            properties.last_modified_ns,
+        )
+        fallback = next((time for time in known if time is not None), self._started_ns)
+        mtime, ctime = properties.last_write_time_ns, properties.change_time_ns
+        return fallback if mtime is None else mtime, fallback if ctime is None else ctime
+
+    def _attrs(
+        self, number: int, mode: int, size: int, mtime: int, ctime: int, atime: int | None
+    ) -> Attrs:
+        options = self._context.options
+        return Attrs(
+            ino=number,
+            mode=mode,
+            size=size,
+            uid=options.uid,
+            gid=options.gid,
+            atime_ns=mtime if atime is None else atime,
+            mtime_ns=mtime,
+            ctime_ns=ctime,
+        )

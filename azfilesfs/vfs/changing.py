@@ -1,0 +1,99 @@
+"""setattr: sizes, times, and the modes and owners that the service does not keep."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from azfilesfs.client import Times
+from azfilesfs.model.times import floor_to_tick
+from azfilesfs.vfs.attributes import AttributeView
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.flusher import Flusher
+from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.types import SetAttr
+from azfilesfs.vfs.upload import merged
+from azfilesfs.vfs.writing import Writer
+
+
+class AttributeChanger:
+    """Applies setattr requests."""
+
+    def __init__(
+        self,
+        context: Context,
+        namespace: Namespace,
+        attributes: AttributeView,
+        writer: Writer,
+        flusher: Flusher,
+    ) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._attributes = attributes
+        self._writer = writer
+        self._flusher = flusher
+
+    async def change(self, inode: Inode, changes: SetAttr) -> None:
+        """Apply what setattr asks for.
+
+        Without a writer open, what it changes is on the service when it returns.
+
+        Raises:
+            VfsError: EROFS, EPERM under strict modes, EISDIR, EFBIG.
+        """
+        self._check_modes(inode, changes)
+        sets_content = changes.size is not None or changes.mtime_ns is not None
+        if (sets_content or changes.atime_ns is not None) and self._context.options.read_only:
+            raise VfsError(errno.EROFS, "the mount is read-only")
+        if changes.atime_ns is not None:
+            inode.atime_ns = changes.atime_ns
+        if changes.size is not None:
+            if inode.is_directory:
+                raise VfsError(errno.EISDIR, "it is a directory")
+            await self._writer.truncate(inode, changes.size)
+        if changes.mtime_ns is not None:
+            await self._set_mtime(inode, changes.mtime_ns)
+        if sets_content and inode.dirty is not None and not inode.writers:
+            await self._flusher.flush(inode)
+
+    def _check_modes(self, inode: Inode, changes: SetAttr) -> None:
+        """Owners and modes are the mount's.
+
+        Asking for others is ignored, or refused under ``--strict-modes``.
+        """
+        if not self._context.options.strict_modes:
+            return
+        now = self._attributes.of(inode)
+        wanted = (changes.mode, changes.uid, changes.gid)
+        present = (stat.S_IMODE(now.mode), now.uid, now.gid)
+        for new, old in zip(wanted, present, strict=True):
+            if new is not None and new != old:
+                raise VfsError(errno.EPERM, "the service keeps no owners and modes")
+
+    async def _set_mtime(self, inode: Inode, mtime_ns: int) -> None:
+        now = self._context.wall_ns()
+        async with inode.lock:
+            if inode.dirty is not None:
+                inode.dirty.set_times(mtime_ns, now)
+                inode.changes += 1
+            elif inode.place is not Place.GONE:
+                await self._send_times(inode, floor_to_tick(mtime_ns), floor_to_tick(now))
+            else:
+                raise VfsError(errno.ESTALE, "the file was removed or replaced")
+
+    async def _send_times(self, inode: Inode, mtime_ns: int, ctime_ns: int) -> None:
+        times, share = Times(last_write_ns=mtime_ns, change_ns=ctime_ns), self._context.share
+        old = inode.properties
+        async with self._context.gate.path(inode) as path:
+            if inode.is_directory:
+                answer = await share.set_directory_properties(path, times=times)
+            else:
+                answer = await share.set_file_properties(path, times=times)
+        self._namespace.check_identity(inode, answer)
+        if inode.is_directory:
+            inode.local_mtime_ns = None
+        properties = answer if old is None else merged(old, answer, old.size, None)
+        self._namespace.same_content(inode, properties)
+        self._namespace.added(inode)

@@ -1,0 +1,44 @@
+"""What every part of the filesystem works with, built once by ``FileSystem.open``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import trio
+
+from azfilesfs.cache import BlockCache
+from azfilesfs.client import ShareClient
+from azfilesfs.vfs.gate import PathGate
+from azfilesfs.vfs.handles import HandleTable
+from azfilesfs.vfs.inodes import InodeTable
+from azfilesfs.vfs.reader import BlockReader
+from azfilesfs.vfs.staging import StagingArea
+from azfilesfs.vfs.types import KernelNotifier, VfsOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The tables and the lower layers of one filesystem.
+
+    ``nursery`` holds its background uploads.
+    """
+
+    share: ShareClient
+    options: VfsOptions
+    inodes: InodeTable
+    handles: HandleTable
+    gate: PathGate
+    cache: BlockCache
+    reader: BlockReader
+    staging: StagingArea
+    kernel: KernelNotifier
+    nursery: trio.Nursery
+
+    def now(self) -> float:
+        """Return the clock that freshness is measured with, in seconds."""
+        return trio.current_time()
+
+    def wall_ns(self) -> int:
+        """Return the time of day that goes into mtime and ctime."""
+        return time.time_ns()

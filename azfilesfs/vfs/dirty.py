@@ -1,0 +1,137 @@
+"""The dirty state of one file.
+
+Local changes that are not on the service yet, shared by all handles of this mount.
+"""
+
+from __future__ import annotations
+
+from azfilesfs.errors import AzureFilesError
+from azfilesfs.model.extents import ExtentMap
+from azfilesfs.model.properties import Properties
+from azfilesfs.model.ranges import ByteRange
+from azfilesfs.model.times import floor_to_tick
+from azfilesfs.model.versions import Validator
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.staging import StagedFile
+
+
+class DirtyFile:
+    """Local changes of one file.
+
+    Attributes:
+        staged: the bytes, their extents and the local size; survives a crash of the daemon.
+        base: the remote version that the changes stand on; None where the file does not exist there
+            yet.
+        remote_size: size of the file on the service, as far as our own requests made it.
+        mtime_ns, ctime_ns: local time of the last change, sent with the closing request; None where
+            nothing changed it.
+        resized: whether the local size was set explicitly since the last upload.
+        absent_since: for a file that is not created yet: trio clock at which its absence was last
+            seen.
+        error: why the last upload failed; None after a success.
+        exclusive: whether the file was opened with O_EXCL and decided here, so that a collision is
+            EEXIST.
+        started: whether requests of an upload that failed may have changed the remote file already.
+        sent_write_ns: the last-write time that such an upload sent. base_write_ns: last-write time
+            of the base, which tells our own unfinished upload from a foreign change.
+    """
+
+    __slots__ = (
+        "_passes", "_rewritten", "absent_since", "base", "base_write_ns", "ctime_ns", "error",
+        "exclusive", "metadata_changed",
+        "mtime_ns", "remote_size", "resized", "sent_write_ns", "staged", "started",
+    )  # fmt: skip
+
+    def __init__(self, staged: StagedFile, base: Validator | None, remote_size: int) -> None:
+        self.staged = staged
+        self.base = base
+        self.remote_size = remote_size
+        self.mtime_ns: int | None = None
+        self.ctime_ns: int | None = None
+        self.metadata_changed = False
+        self.resized = False
+        self.absent_since = float("-inf")
+        self.error: VfsError | AzureFilesError | None = None
+        self.exclusive = False
+        self.started = False
+        self.base_write_ns: int | None = None
+        self.sent_write_ns: int | None = None
+        self._rewritten = ExtentMap()
+        self._passes = 0
+
+    @property
+    def size(self) -> int:
+        """Local size of the file in bytes."""
+        return self.staged.size
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything is on the service: bytes, size and times."""
+        return (
+            self.base is not None
+            and not self.staged.dirty
+            and self.remote_size == self.staged.size
+            and not self.resized
+            and not self.metadata_changed
+        )
+
+    def touch(self, now_ns: int) -> None:
+        """Note a change of the content at a local time (cut to 100 ns)."""
+        self.mtime_ns = self.ctime_ns = floor_to_tick(now_ns)
+        self.metadata_changed = True
+
+    def set_times(self, mtime_ns: int | None, now_ns: int) -> None:
+        """Note times set by a program; they go out with the closing request."""
+        if mtime_ns is not None:
+            self.mtime_ns = floor_to_tick(mtime_ns)
+        self.ctime_ns = floor_to_tick(now_ns)
+        self.metadata_changed = True
+
+    def write(self, offset: int, data: bytes, now_ns: int) -> None:
+        """Stage bytes.
+
+        Raises:
+            OSError: no space left for staging; nothing has changed then.
+        """
+        self.staged.write(offset, data)
+        if self._passes:
+            self._rewritten.add(ByteRange(offset, offset + len(data)))
+        self.touch(now_ns)
+
+    def truncate(self, size: int, now_ns: int) -> None:
+        """Set the local size; bytes beyond it are gone, a growth reads as zeros."""
+        self.staged.truncate(size)
+        self.resized = True
+        self.touch(now_ns)
+
+    def is_ours(self, remote: Properties) -> bool:
+        """Tell whether a remote version is the base, or the base under our own upload that did not
+        end well.
+
+        Our ranges preserve the last-write time and our closing request sets one of our own, to 100
+        ns; a foreign writer leaves another.
+        """
+        if self.base is not None and remote.validator() == self.base:
+            return True
+        if not self.started:
+            return False
+        if self.base is not None and remote.file_id != self.base.file_id:
+            return False
+        return remote.last_write_time_ns in {self.base_write_ns, self.sent_write_ns} - {None}
+
+    def begin_pass(self) -> None:
+        """Start watching which bytes are written again while an upload is under way."""
+        if not self._passes:
+            self._rewritten.clear()
+        self._passes += 1
+
+    def end_pass(self) -> None:
+        """Stop watching."""
+        self._passes -= 1
+
+    def uploaded(self, extent: ByteRange) -> None:
+        """Note that the service has the bytes of an extent as they were when they were read for the
+        upload.
+        """
+        for untouched in list(self._rewritten.gaps(extent)):
+            self.staged.mark_uploaded(untouched)

@@ -1,0 +1,419 @@
+"""The filesystem.
+
+One method an operation, inode numbers and byte names in, neutral structures out, ``VfsError`` for
+failures.
+
+Drives the parts of this package and holds nothing of their subjects. Called from any number of
+tasks of one trio loop. A cancelled operation has happened or has not; uploads go on in the
+filesystem's own tasks.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+import trio
+
+from azfilesfs.cache import BlockCache
+from azfilesfs.client import ShareClient
+from azfilesfs.errors import AzureFilesError
+from azfilesfs.model.paths import SharePath
+from azfilesfs.model.properties import ListedEntry
+from azfilesfs.vfs.attributes import AttributeView
+from azfilesfs.vfs.capacity import Capacity
+from azfilesfs.vfs.changing import AttributeChanger
+from azfilesfs.vfs.conflicts import ConflictResolver
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError, to_vfs_error
+from azfilesfs.vfs.flusher import Flusher
+from azfilesfs.vfs.gate import PathGate
+from azfilesfs.vfs.handles import DirectoryHandle, FileHandle, HandleTable
+from azfilesfs.vfs.inodes import Inode, InodeTable, Place
+from azfilesfs.vfs.links import Links
+from azfilesfs.vfs.making import Maker
+from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.opening import Opener
+from azfilesfs.vfs.private import PrivateDirectory
+from azfilesfs.vfs.reader import BlockReader
+from azfilesfs.vfs.reading import FileReader
+from azfilesfs.vfs.removal import Remover
+from azfilesfs.vfs.renaming import Renamer
+from azfilesfs.vfs.staging import StagingArea
+from azfilesfs.vfs.types import (
+    DirEntry,
+    Entry,
+    KernelNotifier,
+    OpenResult,
+    SetAttr,
+    StatFs,
+    VfsOptions,
+)
+from azfilesfs.vfs.upload import Uploader
+from azfilesfs.vfs.writing import Writer
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _translated(operation: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
+    """Let nothing but VfsError out of an operation that fails at the service."""
+
+    @wraps(operation)
+    async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return await operation(*args, **kwargs)
+        except AzureFilesError as error:
+            raise to_vfs_error(error) from error
+
+    return wrapper
+
+
+class FsStatistics(NamedTuple):
+    """Gauges: bytes and files that are dirty, open handles, inodes and listed names in memory."""
+
+    dirty_bytes: int
+    dirty_files: int
+    open_handles: int
+    inodes: int
+    cached_names: int
+
+
+class FileSystem:
+    """A share, or a directory of it, as a POSIX filesystem. Made by ``open``."""
+
+    def __init__(self, context: Context, record: Path) -> None:
+        self._context = context
+        self._inodes = context.inodes
+        self._handles = context.handles
+        self._namespace = Namespace(context)
+        self._attributes = AttributeView(context)
+        self._links = Links(context)
+        self._capacity = Capacity(context)
+        self._private = PrivateDirectory(context.share, record)
+        uploader = Uploader(context)
+        conflicts = ConflictResolver(context, self._namespace, uploader)
+        self._flusher = Flusher(context, self._namespace, uploader, conflicts)
+        self._writer = Writer(context, self._flusher)
+        self._reader = FileReader(context, self._namespace)
+        self._opener = Opener(context, self._namespace, self._writer, self._flusher, self._private)
+        self._remover = Remover(context, self._namespace, self._private)
+        self._renamer = Renamer(
+            context, self._namespace, self._flusher, self._remover, self._private
+        )
+        self._maker = Maker(context, self._namespace, self._links, self._private)
+        self._changer = AttributeChanger(
+            context, self._namespace, self._attributes, self._writer, self._flusher
+        )
+        self._offered: dict[int, tuple[Inode, ListedEntry]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        share: ShareClient,
+        root: SharePath,
+        options: VfsOptions,
+        *,
+        cache: BlockCache,
+        staging: StagingArea,
+        kernel: KernelNotifier,
+        session_record: Path,
+    ) -> AsyncIterator[FileSystem]:
+        """Run a filesystem over a directory of a share.
+
+        Leaving the block ends its uploads where they are: ``drain`` first. What is dirty then stays
+            in the staging area.
+        ``session_record`` is a file in the mount's state directory that outlives a crash.
+        """
+        async with trio.open_nursery() as nursery:
+            context = Context(
+                share=share,
+                options=options,
+                inodes=InodeTable(root),
+                handles=HandleTable(),
+                gate=PathGate(),
+                cache=cache,
+                reader=BlockReader(
+                    share, cache, readahead_blocks=options.readahead_blocks, nursery=nursery
+                ),
+                staging=staging,
+                kernel=kernel,
+                nursery=nursery,
+            )
+            filesystem = cls(context, session_record)
+            nursery.start_soon(filesystem._flusher.retry_failed)
+            try:
+                yield filesystem
+            finally:
+                nursery.cancel_scope.cancel()
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed through this filesystem."""
+        return self._context.options.read_only
+
+    @_translated
+    async def check(self) -> None:
+        """Ask the service for the root directory, so that a wrong name or credential is found
+        before the mount.
+        """
+        root = self._inodes.root
+        async with self._context.gate.path(root) as path:
+            properties = await self._context.share.get_directory_properties(path)
+        self._namespace.take(root, properties, self._context.now())
+
+    async def drain(self) -> int:
+        """Bring everything to the service; return the number of files that could not be sent.
+
+        Also removes our temporary files from the share, as far as the service answers.
+        """
+        unsent = await self._flusher.drain()
+        if not self.read_only:
+            await self._private.sweep()
+        return unsent
+
+    def statistics(self) -> FsStatistics:
+        """Return the gauges."""
+        return FsStatistics(
+            self._context.staging.used_bytes,
+            len(self._context.staging),
+            len(self._handles),
+            len(self._inodes),
+            self._namespace.listings.names,
+        )
+
+    # -- names and attributes --------------------------------------------------------------------
+
+    @_translated
+    async def lookup(self, parent: int, name: bytes) -> Entry:
+        """Find a name; raises the inode's lookup count."""
+        directory = self._inode(parent)
+        inode = await self._namespace.lookup(directory, name)
+        return await self._known(inode, exact_name=self._namespace.is_stored(inode, name))
+
+    @_translated
+    async def getattr(self, ino: int) -> Entry:
+        """Return the attributes of an inode."""
+        inode = self._inode(ino)
+        if inode.place is Place.GONE:
+            raise VfsError(errno.ESTALE, "the file was removed or replaced")
+        if inode.place is Place.LINKED and not self._namespace.is_known(inode):
+            await self._namespace.refresh(inode)
+        await self._links.recognise(inode)
+        return self._attributes.entry(inode)
+
+    @_translated
+    async def setattr(self, ino: int, changes: SetAttr, handle: int | None) -> Entry:
+        """Change size, times, mode or owner."""
+        inode = self._inode(ino)
+        if handle is not None:
+            self._handles.file(handle).check()
+        await self._changer.change(inode, changes)
+        return self._attributes.entry(inode)
+
+    @_translated
+    async def readlink(self, ino: int) -> bytes:
+        """Return the target of a symbolic link."""
+        inode = self._inode(ino)
+        await self._links.recognise(inode)
+        if not inode.is_symlink or inode.link is None:
+            raise VfsError(errno.EINVAL, "it is not a symbolic link")
+        return inode.link
+
+    @_translated
+    async def mkdir(self, parent: int, name: bytes) -> Entry:
+        """Make a directory; raises its lookup count."""
+        return await self._known(await self._maker.mkdir(self._inode(parent), name))
+
+    @_translated
+    async def symlink(self, parent: int, name: bytes, target: bytes) -> Entry:
+        """Make a symbolic link; raises its lookup count."""
+        return await self._known(await self._maker.symlink(self._inode(parent), name, target))
+
+    @_translated
+    async def unlink(self, parent: int, name: bytes) -> None:
+        """Remove a file."""
+        self._check_writable()
+        await self._remover.unlink(self._inode(parent), name)
+
+    @_translated
+    async def rmdir(self, parent: int, name: bytes) -> None:
+        """Remove an empty directory."""
+        self._check_writable()
+        await self._remover.rmdir(self._inode(parent), name)
+
+    @_translated
+    async def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int
+    ) -> None:
+        """Move an entry; ``flags`` as in renameat2(2)."""
+        self._check_writable()
+        await self._renamer.rename(
+            self._inode(parent), name, self._inode(new_parent), new_name, flags
+        )
+
+    async def statfs(self) -> StatFs:
+        """Return size and free space."""
+        return await self._capacity.statfs()
+
+    async def forget(self, inodes: list[tuple[int, int]]) -> None:
+        """Lower lookup counts, as the kernel says."""
+        for number, count in inodes:
+            inode = self._inodes.number(number)
+            if inode is not None:
+                inode.lookups -= count
+                self._inodes.drop_if_unused(inode)
+
+    # -- files -----------------------------------------------------------------------------------
+
+    @_translated
+    async def open_file(self, ino: int, flags: int) -> OpenResult:
+        """Open an existing file with open(2) flags."""
+        handle, keep_cache = await self._opener.open(self._inode(ino), flags)
+        return OpenResult(self._handles.add_file(handle), keep_cache)
+
+    @_translated
+    async def create(self, parent: int, name: bytes, flags: int) -> tuple[OpenResult, Entry]:
+        """Open a file, making it where there is none; raises its lookup count."""
+        inode, handle, keep_cache = await self._opener.create(self._inode(parent), name, flags)
+        result = OpenResult(self._handles.add_file(handle), keep_cache)
+        inode.lookups += 1
+        return result, self._attributes.entry(
+            inode, exact_name=self._namespace.is_stored(inode, name)
+        )
+
+    @_translated
+    async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
+        """Return up to ``size`` bytes, fewer only at the end of the file."""
+        opened = self._handles.file(handle)
+        if not opened.readable and not opened.writable:
+            raise VfsError(errno.EBADF, "the file is not open for reading")
+        return await self._reader.read(opened, offset, size)
+
+    @_translated
+    async def write(self, handle: int, offset: int, data: bytes) -> int:
+        """Take bytes over; durable after fsync or close."""
+        opened = self._file_to_write(handle)
+        return await self._writer.write(opened, offset, data)
+
+    @_translated
+    async def flush(self, handle: int) -> None:
+        """Answer close(2)."""
+        await self._opener.flush(self._handles.file(handle))
+
+    @_translated
+    async def fsync(self, handle: int) -> None:
+        """Answer fsync(2)."""
+        await self._opener.fsync(self._handles.file(handle))
+
+    @_translated
+    async def release(self, handle: int) -> None:
+        """End an open file description."""
+        await self._opener.release(handle)
+
+    # -- directories -----------------------------------------------------------------------------
+
+    async def opendir(self, ino: int) -> int:
+        """Open a directory."""
+        inode = self._inode(ino)
+        if not inode.is_directory:
+            raise VfsError(errno.ENOTDIR, "it is not a directory")
+        return self._handles.add_directory(DirectoryHandle(inode))
+
+    @_translated
+    async def readdir(self, handle: int, offset: int) -> Iterator[DirEntry]:
+        """Return the entries from an offset on, 0 for a new snapshot; without ``.`` and ``..``.
+
+        Call ``remember`` for each entry that the kernel took before asking for the next one.
+        """
+        opened = self._handles.directory(handle)
+        if opened.names is None or offset == 0:
+            self._drop_snapshot(opened)
+            opened.names = await self._namespace.names(opened.inode)
+            await self._links.recognise_all(
+                known for _, known in opened.names if isinstance(known, Inode)
+            )
+        return self._entries(opened, offset)
+
+    def _entries(self, opened: DirectoryHandle, offset: int) -> Iterator[DirEntry]:
+        names = opened.names or []
+        for position in range(offset, len(names)):
+            name, known = names[position]
+            if isinstance(known, ListedEntry):
+                yield DirEntry(name, self._offer(opened.inode, known), position + 1)
+            elif known.is_named:
+                exact = self._namespace.is_stored(known, name)
+                yield DirEntry(name, self._attributes.entry(known, exact_name=exact), position + 1)
+
+    def _offer(self, directory: Inode, listed: ListedEntry) -> Entry:
+        """Show an entry that has no inode; it gets one if the kernel takes it."""
+        made = self._inodes.child(directory, listed.name)
+        if made is not None:
+            return self._attributes.entry(made)
+        number = self._inodes.number_for(listed.properties.file_id)
+        self._offered = {number: (directory, listed)}
+        age = self._context.now() - self._namespace.listings.view(directory).complete_at
+        fresh = max(0.0, self._context.options.attr_ttl - age)
+        return Entry(self._attributes.of_listed(number, listed), fresh, fresh)
+
+    def remember(self, ino: int) -> None:
+        """Raise the lookup count of an entry that ``readdir`` has just shown."""
+        inode = self._inodes.number(ino)
+        if inode is None and ino in self._offered:
+            directory, listed = self._offered.pop(ino)
+            at = self._namespace.listings.view(directory).complete_at
+            inode = self._namespace.materialize(directory, listed, at)
+        if inode is not None:
+            inode.lookups += 1
+
+    async def releasedir(self, handle: int) -> None:
+        """Close a directory."""
+        opened = self._handles.remove_directory(handle)
+        self._drop_snapshot(opened)
+        self._inodes.drop_if_unused(opened.inode)
+
+    async def fsyncdir(self, handle: int) -> None:
+        """Do nothing: names are on the service when the call that changed them returns."""
+        self._handles.directory(handle)
+
+    def _drop_snapshot(self, opened: DirectoryHandle) -> None:
+        for _, known in opened.names or []:
+            if isinstance(known, Inode):
+                self._inodes.drop_if_unused(known)
+        opened.names = None
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _inode(self, number: int) -> Inode:
+        inode = self._inodes.number(number)
+        if inode is None:
+            raise VfsError(errno.ESTALE, "no such inode")
+        return inode
+
+    async def _known(self, inode: Inode, *, exact_name: bool = True) -> Entry:
+        """Answer with an inode that the kernel will refer to from now on."""
+        inode.lookups += 1
+        try:
+            await self._links.recognise(inode)
+        except BaseException:
+            inode.lookups -= 1
+            self._inodes.drop_if_unused(inode)
+            raise
+        return self._attributes.entry(inode, exact_name=exact_name)
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise VfsError(errno.EROFS, "the mount is read-only")
+
+    def _file_to_write(self, handle: int) -> FileHandle:
+        opened = self._handles.file(handle)
+        if not opened.writable:
+            raise VfsError(errno.EBADF, "the file is not open for writing")
+        return opened

@@ -1,0 +1,229 @@
+"""When dirty files go to the service, in which task, and what is told to whom when they cannot.
+
+Uploads run in tasks of their own, one pass a file at a time under ``inode.lock``; a FUSE request
+only waits for a job. A request that is cancelled leaves the job running. Jobs of one file that have
+not begun are shared.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+import trio
+
+from azfilesfs.cache import BLOCK_BYTES
+from azfilesfs.errors import AzureFilesError
+from azfilesfs.model.limits import MIB
+from azfilesfs.model.properties import Properties
+from azfilesfs.model.ranges import ByteRange
+from azfilesfs.vfs.conflicts import ConflictResolver
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.dirty import DirtyFile
+from azfilesfs.vfs.errors import VfsError, to_vfs_error
+from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.upload import Conflict, Plan, Uploader, carried
+
+RETRY_SECONDS = 15.0
+_SLOWEST_BYTES_PER_SECOND = MIB
+_CACHED_AFTER_UPLOAD_BYTES = 16 * MIB
+_LOG = logging.getLogger(__name__)
+
+
+class _Job:
+    """One pass that somebody waits for."""
+
+    __slots__ = ("done", "error", "only_full_ranges")
+
+    def __init__(self, *, only_full_ranges: bool) -> None:
+        self.done = trio.Event()
+        self.error: VfsError | None = None
+        self.only_full_ranges = only_full_ranges
+
+
+class Flusher:
+    """Starts upload passes, retries failed ones, and empties everything at the end."""
+
+    def __init__(
+        self,
+        context: Context,
+        namespace: Namespace,
+        uploader: Uploader,
+        conflicts: ConflictResolver,
+    ) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._uploader = uploader
+        self._conflicts = conflicts
+        self._queued: dict[Inode, _Job] = {}
+        self._background: set[Inode] = set()
+
+    async def flush(self, inode: Inode) -> None:
+        """Wait until everything that is dirty in a file now is on the service.
+
+        Raises:
+            VfsError: why it is not; the bytes stay dirty, or are kept for recovery after a
+                conflict.
+        """
+        if inode.dirty is None or inode.place is Place.UNLINKED:
+            return
+        job = self._queued.get(inode)
+        if job is None or job.only_full_ranges:
+            job = self._start(inode, only_full_ranges=False)
+        await job.done.wait()
+        if job.error is not None:
+            raise VfsError(job.error.errno, job.error.reason, job.error.log_level)
+
+    def upload_full_ranges(self, inode: Inode) -> None:
+        """Start to upload what is complete of a file that is still being written, unless that is
+        under way.
+        """
+        if inode not in self._background and inode not in self._queued:
+            self._background.add(inode)
+            self._start(inode, only_full_ranges=True)
+
+    def start(self, inode: Inode) -> None:
+        """Start an upload that nobody waits for."""
+        if inode.dirty is not None and inode not in self._queued:
+            self._start(inode, only_full_ranges=False)
+
+    def _start(self, inode: Inode, *, only_full_ranges: bool) -> _Job:
+        job = _Job(only_full_ranges=only_full_ranges)
+        self._queued[inode] = job
+        self._context.nursery.start_soon(self._run, inode, job)
+        return job
+
+    async def retry_failed(self) -> None:
+        """Try files whose upload failed again and again, until cancelled."""
+        while True:
+            await trio.sleep(RETRY_SECONDS)
+            for inode in self._context.inodes:
+                if inode.dirty is not None and inode.dirty.error is not None:
+                    self.start(inode)
+
+    async def drain(self) -> int:
+        """Flush every dirty file; return how many could not be sent."""
+        pending = [inode for inode in self._context.inodes if inode.dirty is not None]
+        async with trio.open_nursery() as nursery:
+            for inode in pending:
+                nursery.start_soon(self._drain_one, inode)
+        return sum(
+            1 for inode in pending if inode.dirty is not None and inode.place is not Place.UNLINKED
+        )
+
+    async def _drain_one(self, inode: Inode) -> None:
+        try:
+            await self.flush(inode)
+        except VfsError as error:
+            _LOG.error("%r could not be sent: %s", _shown(inode), error)
+
+    async def _run(self, inode: Inode, job: _Job) -> None:
+        try:
+            async with inode.lock:
+                if self._queued.get(inode) is job:
+                    del self._queued[inode]
+                if inode.dirty is not None and inode.place is not Place.UNLINKED:
+                    await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
+        except VfsError as error:
+            job.error = error
+        except Exception as error:  # the nursery carries every upload: one must not end the others
+            _LOG.exception("uploading %r failed unexpectedly", _shown(inode))
+            job.error = VfsError(errno.EIO, f"unexpected: {error}", logging.ERROR)
+        finally:
+            if self._queued.get(inode) is job:
+                del self._queued[inode]
+            self._background.discard(inode)
+            job.done.set()
+            self._context.inodes.drop_if_unused(inode)
+
+    async def _pass(self, inode: Inode, dirty: DirtyFile, *, only_full_ranges: bool) -> None:
+        if dirty.is_clean:
+            self._finish(inode, dirty)
+            return
+        plan = Plan.of(dirty, only_full_ranges=only_full_ranges)
+        if only_full_ranges and not plan.extents:
+            return
+        dirty.begin_pass()
+        try:
+            with trio.fail_after(self._deadline(plan)):
+                properties = await self._upload(inode, dirty, plan)
+        except VfsError:
+            if inode.dirty is dirty and inode.place is Place.GONE:
+                raise self._conflicts.give_up(inode, dirty, None) from None
+            raise
+        except (AzureFilesError, trio.TooSlowError, OSError) as error:
+            dirty.error = failure = _as_vfs_error(error)
+            _LOG.log(
+                failure.log_level, "%r is not on the service: %s", _shown(inode), failure.reason
+            )
+            raise failure from error
+        finally:
+            dirty.end_pass()
+        if inode.dirty is dirty:
+            self._uploaded(inode, dirty, plan, properties)
+
+    async def _upload(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
+        try:
+            return await self._uploader.run(inode, dirty, plan)
+        except Conflict as conflict:
+            return await self._conflicts.resolve(inode, dirty, plan, conflict.remote)
+
+    def _deadline(self, plan: Plan) -> float:
+        count = sum(extent.length for extent in plan.extents)
+        return self._context.options.transfer_deadline + count / _SLOWEST_BYTES_PER_SECOND
+
+    def _uploaded(self, inode: Inode, dirty: DirtyFile, plan: Plan, properties: Properties) -> None:
+        """Take over what a pass achieved: one synchronous step."""
+        old, new = dirty.base, properties.validator()
+        if new is not None and old is not None:
+            self._context.cache.carry_over(old, new, carried(old, plan))
+        if inode.pages_of == old:
+            inode.pages_of = new
+        self._context.inodes.learn_id(inode, properties)
+        inode.place = Place.LINKED
+        inode.created_here = plan.size == 0 and (old is None or inode.created_here)
+        inode.checked_at = self._context.now()
+        inode.changes += 1
+        dirty.base, dirty.remote_size = new, plan.size
+        dirty.base_write_ns = properties.last_write_time_ns
+        dirty.error, dirty.started, dirty.sent_write_ns = None, False, None
+        if dirty.size == plan.size:
+            dirty.resized = False
+        if (dirty.mtime_ns, dirty.ctime_ns) == (plan.mtime_ns, plan.ctime_ns):
+            dirty.metadata_changed = False
+        for extent in plan.extents:
+            dirty.uploaded(extent)
+        dirty.staged.rebase(new, plan.size)
+        self._namespace.added(inode)
+        if dirty.is_clean:
+            self._finish(inode, dirty)
+        else:
+            dirty.staged.drop_clean()
+
+    def _finish(self, inode: Inode, dirty: DirtyFile) -> None:
+        """End the dirty state of a file that is wholly on the service.
+
+        Small content goes to the read cache.
+        """
+        validator = inode.validator
+        if validator is not None and dirty.size <= _CACHED_AFTER_UPLOAD_BYTES:
+            for index, block in enumerate(ByteRange(0, dirty.size).split(BLOCK_BYTES)):
+                if dirty.staged.present.covers(block):
+                    self._context.cache.put(validator, index, dirty.staged.read(block))
+        inode.dirty = None
+        dirty.staged.discard()
+
+
+def _as_vfs_error(error: AzureFilesError | trio.TooSlowError | OSError) -> VfsError:
+    if isinstance(error, AzureFilesError):
+        return to_vfs_error(error)
+    if isinstance(error, trio.TooSlowError):
+        return VfsError(
+            errno.ETIMEDOUT, "the upload did not end within its deadline", logging.ERROR
+        )
+    return VfsError(errno.EIO, f"the staging area: {error.strerror or error}", logging.ERROR)
+
+
+def _shown(inode: Inode) -> str:
+    return str(inode.path()) if inode.is_named else inode.name

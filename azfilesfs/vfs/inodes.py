@@ -1,0 +1,285 @@
+"""Inodes: what this mount knows of each file and directory, and the three ways to find one.
+
+An inode is mutable and lives in exactly one ``InodeTable``. Everything here is synchronous: a task
+that runs between two checkpoints has the table to itself, so the table needs no lock.
+``Inode.lock`` serialises uploads, truncation and renames of one file.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import trio
+
+from azfilesfs.model.paths import SharePath, fold
+from azfilesfs.model.properties import EntryKind, Properties
+from azfilesfs.model.versions import Validator
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.types import ROOT_INODE
+
+if TYPE_CHECKING:
+    from azfilesfs.vfs.dirty import DirtyFile
+
+_FIRST_LOCAL_NUMBER = 2
+_LOCAL_NUMBERS_END = 1 << 62
+
+
+class Place(Enum):
+    """Where an inode stands in the tree."""
+
+    LINKED = "linked"
+    """It has a parent and a name."""
+
+    LOCAL = "local"
+    """It has a parent and a name here, and does not exist on the service yet."""
+
+    UNLINKED = "unlinked"
+    """Its name was removed through this mount while it was open.
+
+    Its content is parked, or only local.
+    """
+
+    GONE = "gone"
+    """It was removed or replaced by other hands: every use is ESTALE."""
+
+
+class Inode:
+    """One file, directory or symbolic link.
+
+    Attributes:
+        number: what the kernel calls it; kept until FORGET even where the file id comes later.
+        parent: the directory that holds it, None for the root and for what is unlinked.
+        name: the service's spelling.
+        properties: the last answer of the service about it, None while LOCAL.
+        checked_at: trio clock at which ``properties`` was known to be true, -inf for never.
+        parked: where the content of an UNLINKED file is on the service, None where it is only
+            local.
+        lookups: the kernel's lookup count. handles, writers: open file handles, and those open for
+            writing.
+        children: the inodes in the table whose parent this is, by folded name.
+        dirty: local changes not yet on the service.
+        created_here: we created it and it is still empty there, so that one Create File may bring
+            its first content.
+        link: target of a symbolic link, or None; valid for the version ``link_of``.
+        local_mtime_ns: newest change of a directory's entries through this mount, which the service
+            does not record.
+        pages_of: the version that the kernel's pages of this file show, as far as we let it keep
+            them.
+        changes: counts local changes, so that an answer that was under way meanwhile is not
+            believed.
+    """
+
+    __slots__ = (
+        "atime_ns", "changes", "checked_at", "children", "created_here", "dirty", "handles", "kind",
+        "link", "link_of", "local_mtime_ns", "lock", "lookups", "name", "number", "pages_of", "parent",
+        "parked", "place", "properties", "root_path", "writers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        kind: EntryKind,
+        parent: Inode | None,
+        name: str,
+        properties: Properties | None,
+    ) -> None:
+        self.number = number
+        self.kind = kind
+        self.parent = parent
+        self.name = name
+        self.properties = properties
+        self.place = Place.LINKED if properties is not None else Place.LOCAL
+        self.checked_at = float("-inf")
+        self.parked: SharePath | None = None
+        self.root_path: SharePath | None = None
+        self.lookups = 0
+        self.handles = 0
+        self.writers = 0
+        self.children: dict[str, Inode] = {}
+        self.dirty: DirtyFile | None = None
+        self.created_here = False
+        self.link: bytes | None = None
+        self.link_of: Validator | None = None
+        self.local_mtime_ns: int | None = None
+        self.atime_ns: int | None = None
+        self.changes = 0
+        self.pages_of: Validator | None = None
+        self.lock = trio.Lock()
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether this is a directory."""
+        return self.kind is EntryKind.DIRECTORY
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether this is a symbolic link in its present version."""
+        return self.link is not None and self.link_of == self.validator
+
+    @property
+    def validator(self) -> Validator | None:
+        """The version that the last answer showed, None where unknown."""
+        return self.properties.validator() if self.properties is not None else None
+
+    @property
+    def file_id(self) -> int | None:
+        """The service's id, None while LOCAL or where the service did not say."""
+        return self.properties.file_id if self.properties is not None else None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the inode can be reached by a name on this mount."""
+        return self.place in {Place.LINKED, Place.LOCAL}
+
+    def path(self) -> SharePath:
+        """Return where the content is on the service at this moment (for LOCAL: where it will be).
+
+        Raises:
+            VfsError: ESTALE where it is nowhere.
+        """
+        if self.parked is not None:
+            return self.parked
+        if not self.is_named:
+            raise VfsError(errno.ESTALE, "the file was removed or replaced")
+        names: list[str] = []
+        inode = self
+        while inode.parent is not None:
+            names.append(inode.name)
+            inode = inode.parent
+        base = inode.root_path or SharePath.ROOT
+        return SharePath((*base.components, *reversed(names)))
+
+    def ancestors(self) -> Iterator[Inode]:
+        """Yield the inode itself and every directory above it."""
+        inode: Inode | None = self
+        while inode is not None:
+            yield inode
+            inode = inode.parent
+
+    def __repr__(self) -> str:
+        return f"<Inode {self.number} {self.kind.name} {self.place.name} {self.name!r}>"
+
+
+class InodeTable:
+    """Finds inodes by number, by file id and by name.
+
+    Invariant: every inode in the table is under its number; under its file id if it has one that no
+        other inode holds; and, while it
+    is named, among its parent's children under its folded name.
+    """
+
+    def __init__(self, root_path: SharePath) -> None:
+        self.root = Inode(ROOT_INODE, EntryKind.DIRECTORY, None, "", None)
+        self.root.place = Place.LINKED
+        self.root.root_path = root_path
+        self._by_number: dict[int, Inode] = {ROOT_INODE: self.root}
+        self._by_id: dict[int, Inode] = {}
+        self._next_local = _FIRST_LOCAL_NUMBER
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Inode]:
+        return iter(list(self._by_number.values()))
+
+    def number(self, number: int) -> Inode | None:
+        """Find an inode by number."""
+        return self._by_number.get(number)
+
+    def file_id(self, file_id: int) -> Inode | None:
+        """Find an inode by the service's id."""
+        return self._by_id.get(file_id)
+
+    def child(self, parent: Inode, name: str) -> Inode | None:
+        """Find an inode by its place; ``name`` in any case."""
+        return parent.children.get(fold(name))
+
+    def number_for(self, file_id: int | None) -> int:
+        """Return the number that a new inode with this file id would get, without reserving it."""
+        if file_id is not None and file_id > ROOT_INODE and file_id not in self._by_number:
+            return file_id
+        while self._next_local in self._by_number:
+            self._next_local += 1
+        return self._next_local
+
+    def add(
+        self, parent: Inode, name: str, kind: EntryKind, properties: Properties | None
+    ) -> Inode:
+        """Make an inode for a name that no inode holds; without properties it is LOCAL."""
+        file_id = properties.file_id if properties is not None else None
+        inode = Inode(self.number_for(file_id), kind, parent, name, properties)
+        if inode.number == self._next_local:
+            self._next_local = (self._next_local + 1) % _LOCAL_NUMBERS_END or _FIRST_LOCAL_NUMBER
+        self._by_number[inode.number] = inode
+        if file_id is not None:
+            self._by_id.setdefault(file_id, inode)
+        parent.children[fold(name)] = inode
+        return inode
+
+    def learn_id(self, inode: Inode, properties: Properties) -> None:
+        """Take an answer that may bring the file id, or another one after a copy took the content's
+        place.
+        """
+        old = inode.file_id
+        if old is not None and self._by_id.get(old) is inode:
+            del self._by_id[old]
+        inode.properties = properties
+        if properties.file_id is not None:
+            self._by_id[properties.file_id] = inode
+
+    def move(self, inode: Inode, parent: Inode, name: str) -> None:
+        """Give a named inode another place.
+
+        Whoever held that place must have been taken out before.
+        """
+        old_parent, old_key = inode.parent, fold(inode.name)
+        if old_parent is not None and old_parent.children.get(old_key) is inode:
+            del old_parent.children[old_key]
+        inode.parent, inode.name = parent, name
+        parent.children[fold(name)] = inode
+        if old_parent is not None and old_parent is not parent:
+            self.drop_if_unused(old_parent)
+
+    def detach(self, inode: Inode, place: Place) -> None:
+        """Take an inode's name away; it stays under its number until it is dropped."""
+        if inode.is_named:
+            self._unname(inode)
+        inode.place = place
+        if place is Place.GONE and inode.file_id is not None:
+            if self._by_id.get(inode.file_id) is inode:
+                del self._by_id[inode.file_id]
+        self.drop_if_unused(inode)
+
+    def drop_if_unused(self, inode: Inode) -> None:
+        """Forget an inode that nobody refers to, and then those above it that only it kept."""
+        current: Inode | None = inode
+        while current is not None and current is not self.root and self._is_unused(current):
+            parent = current.parent
+            del self._by_number[current.number]
+            if current.file_id is not None and self._by_id.get(current.file_id) is current:
+                del self._by_id[current.file_id]
+            if parent is not None and parent.children.get(fold(current.name)) is current:
+                del parent.children[fold(current.name)]
+            current = parent
+
+    def _is_unused(self, inode: Inode) -> bool:
+        return (
+            inode.lookups <= 0
+            and inode.handles == 0
+            and not inode.children
+            and inode.dirty is None
+            and self._by_number.get(inode.number) is inode
+            and not inode.lock.locked()
+        )
+
+    def _unname(self, inode: Inode) -> None:
+        parent, inode.parent = inode.parent, None
+        if parent is None:
+            return
+        key = fold(inode.name)
+        if parent.children.get(key) is inode:
+            del parent.children[key]
+        self.drop_if_unused(parent)

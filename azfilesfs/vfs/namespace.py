@@ -1,0 +1,414 @@
+"""From names to inodes.
+
+Lookups, listings, and what becomes of an inode when the service tells another story.
+
+The one way from an answer to an inode is its file id. Answers that were under way while this mount
+changed the same directory or file are used for the caller that asked and not remembered.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+
+import trio
+
+from azfilesfs.errors import (
+    DirectoryNotFound,
+    FileNotFound,
+    InvalidPath,
+    ParentNotFound,
+    PermissionDenied,
+    ResourceTypeMismatch,
+)
+from azfilesfs.model.names import literal, to_local, to_service
+from azfilesfs.model.paths import fold
+from azfilesfs.model.properties import ListedEntry, Properties
+from azfilesfs.model.symlinks import SYMLINK_FILE_BYTES
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.listings import DirectoryView, ListingCache
+from azfilesfs.vfs.types import Symlinks
+
+PRIVATE_DIRECTORY = ".azfilesfs"
+_ATTEMPTS = 3
+_LOG = logging.getLogger(__name__)
+_MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound, ResourceTypeMismatch)
+
+
+class Namespace:
+    """The tree as this mount knows it.
+
+    ``on_lost`` is called with an inode that was removed or replaced by other hands while it had
+    local changes.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.listings = ListingCache(context.options.max_cached_names)
+        self.on_lost: Callable[[Inode], None] = lambda inode: None
+        self._loading: dict[Inode, trio.Event] = {}
+        self._may_list = True
+        uses_links = context.options.symlinks is Symlinks.MF
+        self._link_size = SYMLINK_FILE_BYTES if uses_links else None
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def service_name(self, parent: Inode, name: bytes) -> str:
+        """Spell a local name for the service.
+
+        Raises:
+            InvalidPath: the name is forbidden, or belongs to this program's own directory.
+        """
+        spelled = to_service(name)
+        if self.is_private(parent, spelled):
+            raise VfsError(errno.EPERM, "the name is kept for azfilesfs itself")
+        parent.path().child(spelled).check()
+        return spelled
+
+    def is_private(self, parent: Inode, name: str) -> bool:
+        """Tell whether a name is that of our own directory in the root of the share."""
+        return (
+            fold(name) == fold(PRIVATE_DIRECTORY)
+            and parent.parent is None
+            and parent.path().is_root
+        )
+
+    async def lookup(self, parent: Inode, name: bytes) -> Inode:
+        """Find the inode of a name.
+
+        Raises:
+            VfsError: ENOENT where there is none.
+            AzureFilesError: the service could not be asked, or the name is forbidden.
+        """
+        inode = await self.find(parent, name)
+        if inode is None:
+            raise VfsError(errno.ENOENT, "no such entry")
+        return inode
+
+    async def find(self, parent: Inode, name: bytes) -> Inode | None:
+        """Find the inode of a name, None where there is none; otherwise as ``lookup``."""
+        if not parent.is_directory:
+            raise VfsError(errno.ENOTDIR, "it is not a directory")
+        spelled = to_service(name)
+        if self.is_private(parent, spelled):
+            return None
+        parent.path().child(spelled).check()
+        inode = await self.child(parent, spelled)
+        other = literal(name) if inode is None else None
+        return await self.child(parent, other) if other is not None else inode
+
+    async def child(self, parent: Inode, name: str) -> Inode | None:
+        """Find the inode of a service name, None where there is no such entry."""
+        for _ in range(_ATTEMPTS):
+            known = self._context.inodes.child(parent, name)
+            if known is not None and self.is_known(known):
+                return known
+            view = self.listings.view(parent)
+            if not self._is_fresh(view) and not view.large and self._may_list:
+                view = await self.load(parent, whole=False)
+            if self._is_fresh(view):
+                return self._from_view(parent, name, view)
+            changes = view.changes
+            listed = await self._ask(parent, name)
+            if view.changes == changes:
+                return self._resolve(parent, name, listed, self._context.now())
+        return self._context.inodes.child(parent, name)
+
+    def is_stored(self, inode: Inode, name: bytes) -> bool:
+        """Tell whether a local name is the stored spelling, which alone the kernel may keep."""
+        try:
+            return to_local(inode.name) == name
+        except InvalidPath:
+            return False
+
+    def absent_since(self, parent: Inode) -> float:
+        """Return since when the names of a directory are known in full, for a name that was just
+        not found.
+        """
+        complete_at = self.listings.view(parent).complete_at
+        return complete_at if complete_at > float("-inf") else self._context.now()
+
+    def _from_view(self, parent: Inode, name: str, view: DirectoryView) -> Inode | None:
+        return self._resolve(parent, name, view.get(name), view.complete_at)
+
+    def _resolve(
+        self, parent: Inode, name: str, listed: ListedEntry | None, at: float
+    ) -> Inode | None:
+        known = self._context.inodes.child(parent, name)
+        if listed is not None:
+            return self.materialize(parent, listed, at)
+        if known is not None and not self._outlives(known, at):
+            self.lose(known)
+            return None
+        return known
+
+    async def _ask(self, parent: Inode, name: str) -> ListedEntry | None:
+        """Ask for one name: a HEAD for a file, then a GET for a directory."""
+        share = self._context.share
+        async with self._context.gate.path(parent) as directory:
+            path = directory.child(name)
+            for ask in (share.get_file_properties, share.get_directory_properties):
+                try:
+                    return ListedEntry(name, await ask(path))
+                except _MISSING:
+                    continue
+        return None
+
+    # -- listings --------------------------------------------------------------------------------
+
+    def _is_fresh(self, view: DirectoryView) -> bool:
+        return self._context.now() - view.complete_at < self._context.options.dir_ttl
+
+    async def load(self, directory: Inode, *, whole: bool = True) -> DirectoryView:
+        """Return a view of a directory that is complete and within its TTL, listing it where
+        needed.
+
+        With ``whole=False`` a directory of more than one page is marked large and the view comes
+        back as it was. One listing of a directory is under way at a time; a cancelled one is taken
+        up by whoever waits.
+        """
+        while directory in self._loading:
+            await self._loading[directory].wait()
+        view = self.listings.view(directory)
+        if self._is_fresh(view) or (view.large and not whole):
+            return view
+        self._loading[directory] = loaded = trio.Event()
+        try:
+            with self.listings.loading(directory) as view:
+                await self._list(directory, view, whole=whole)
+                return view
+        finally:
+            del self._loading[directory]
+            loaded.set()
+
+    async def _list(self, directory: Inode, view: DirectoryView, *, whole: bool) -> None:
+        asked_at = self._context.now()
+        entries: list[ListedEntry] = []
+        marker: str | None = None
+        while True:
+            try:
+                async with self._context.gate.path(directory) as path:
+                    page = await self._context.share.list_page(path, marker=marker)
+            except PermissionDenied:
+                if whole:
+                    raise
+                self._note_no_listing()
+                return
+            except _MISSING:
+                self.lose(directory)
+                raise
+            entries.extend(page.entries)
+            marker = page.next_marker
+            if marker is None:
+                self.listings.fill(directory, entries, asked_at)
+                return
+            if not whole:
+                view.large = True
+                return
+
+    def _note_no_listing(self) -> None:
+        if self._may_list:
+            self._may_list = False
+            _LOG.warning("the credential may not list directories: names are looked up one by one")
+
+    async def names(self, directory: Inode) -> list[tuple[bytes, Inode | ListedEntry]]:
+        """Return the names of a directory with what is known of each.
+
+        Its inode, or else its listing entry.
+        """
+        view = await self.load(directory)
+        inodes = self._context.inodes
+        result: list[tuple[bytes, Inode | ListedEntry]] = []
+        refused = 0
+        for listed in view.entries.values():
+            if self.is_private(directory, listed.name):
+                continue
+            try:
+                shown = to_local(listed.name)
+            except InvalidPath:
+                refused += 1
+                continue
+            known = inodes.child(directory, listed.name)
+            if known is not None or listed.properties.size == self._link_size:
+                known = self.materialize(directory, listed, view.complete_at)
+            result.append((shown, known if known is not None else listed))
+        for key, child in list(directory.children.items()):
+            if key not in view.entries and self._outlives(child, view.complete_at):
+                result.append((to_local(child.name), child))
+        if refused:
+            _LOG.warning(
+                "%d names in the listing of %r cannot be shown and are left out",
+                refused,
+                str(directory.path()),
+            )
+        return result
+
+    # -- inodes and answers ----------------------------------------------------------------------
+
+    def is_known(self, inode: Inode) -> bool:
+        """Tell whether what we know of an inode needs no asking.
+
+        Local, dirty, or within the TTL.
+        """
+        return (
+            inode.place is Place.LOCAL
+            or inode.dirty is not None
+            or self._context.now() - inode.checked_at < self._context.options.attr_ttl
+        )
+
+    def _outlives(self, inode: Inode, absent_at: float) -> bool:
+        """Tell whether what we know of an inode is newer than an answer without it, or is only
+        here.
+        """
+        return inode.place is Place.LOCAL or inode.dirty is not None or inode.checked_at > absent_at
+
+    def materialize(self, parent: Inode, listed: ListedEntry, at: float) -> Inode:
+        """Return the inode of an entry, found by file id, or made."""
+        inodes, properties = self._context.inodes, listed.properties
+        holder = inodes.child(parent, listed.name)
+        if holder is not None and self._is_same(holder, properties):
+            self.take(holder, properties, at)
+            holder.name = listed.name
+            return holder
+        if holder is not None and (holder.place is Place.LOCAL or holder.checked_at > at):
+            return holder
+        if holder is not None:
+            self.lose(holder)
+        moved = inodes.file_id(properties.file_id) if properties.file_id is not None else None
+        if moved is not None and self._may_move(moved, parent, properties, at):
+            inodes.move(moved, parent, listed.name)
+            self.take(moved, properties, at)
+            return moved
+        inode = inodes.add(parent, listed.name, properties.kind, properties)
+        inode.checked_at = at
+        return inode
+
+    def _is_same(self, inode: Inode, properties: Properties) -> bool:
+        if inode.properties is None or inode.kind is not properties.kind:
+            return False
+        return inode.file_id is None or properties.file_id in {None, inode.file_id}
+
+    def _may_move(self, inode: Inode, parent: Inode, properties: Properties, at: float) -> bool:
+        """Another host renamed an inode that we know.
+
+        Its old place is stale, unless we moved it later than the answer.
+        """
+        return (
+            inode.place is Place.LINKED
+            and inode.kind is properties.kind
+            and inode.checked_at <= at
+            and inode not in parent.ancestors()
+        )
+
+    def take(self, inode: Inode, properties: Properties, at: float) -> None:
+        """Take an answer about an inode.
+
+        Older answers and those about dirty files change nothing.
+        """
+        if inode.dirty is not None or at < inode.checked_at:
+            return
+        old = inode.properties
+        inode.checked_at = at
+        if old is not None and old.etag == properties.etag and not properties.content.content_type:
+            # A listing says less than a HEAD: what it lacks is kept while the version is the same.
+            if old.validator() == properties.validator():
+                return
+        self._context.inodes.learn_id(inode, properties)
+        if old is not None and old.validator() != properties.validator():
+            inode.created_here = False
+            self._context.kernel.forget_attributes(inode.number)
+
+    def same_content(self, inode: Inode, properties: Properties) -> None:
+        """Take the answer to a request of ours that gave the same bytes another version.
+
+        Cached blocks and pages stay good.
+        """
+        before = inode.validator
+        self._context.inodes.learn_id(inode, properties)
+        inode.changes += 1
+        inode.checked_at = self._context.now()
+        after = inode.validator
+        if before is None or after is None or inode.is_directory:
+            return
+        self._context.cache.carry_over(before, after, [])
+        if inode.pages_of == before:
+            inode.pages_of = after
+        if inode.link_of == before:
+            inode.link_of = after
+        if inode.dirty is not None and inode.dirty.base == before:
+            inode.dirty.base = after
+            inode.dirty.staged.rebase(after, inode.dirty.staged.base_limit)
+
+    async def refresh(self, inode: Inode) -> Properties:
+        """Ask the service about an inode and take the answer.
+
+        Raises:
+            VfsError: ESTALE where the path is gone or shows another file; the inode is lost then.
+        """
+        share, asked_at, changes = self._context.share, self._context.now(), inode.changes
+        ask = share.get_directory_properties if inode.is_directory else share.get_file_properties
+        try:
+            async with self._context.gate.path(inode) as path:
+                properties = await ask(path)
+        except _MISSING:
+            if inode.changes == changes:
+                self.lose(inode)
+            raise VfsError(errno.ESTALE, "the file was removed by another client") from None
+        self.check_identity(inode, properties)
+        if inode.changes == changes:
+            self.take(inode, properties, asked_at)
+        return properties
+
+    def check_identity(self, inode: Inode, properties: Properties) -> None:
+        """Compare the file id of an answer with the inode's.
+
+        Raises:
+            VfsError: ESTALE where another file took its place; the inode is lost then.
+        """
+        if inode.file_id is not None and properties.file_id not in {None, inode.file_id}:
+            self.lose(inode)
+            raise VfsError(errno.ESTALE, "the file was replaced by another client")
+
+    def lose(self, inode: Inode) -> None:
+        """Note that an inode was removed or replaced by other hands."""
+        if inode is self._context.inodes.root or not inode.is_named:
+            return
+        parent, name = inode.parent, inode.name
+        if inode.dirty is not None:
+            self.on_lost(inode)
+        for child in list(inode.children.values()):
+            self.lose(child)
+        self.listings.drop(inode)
+        self._context.inodes.detach(inode, Place.GONE)
+        if parent is not None:
+            self.listings.expire(parent)
+            self._forget_name(parent, name)
+
+    def _forget_name(self, parent: Inode, name: str) -> None:
+        try:
+            self._context.kernel.forget_entry(parent.number, to_local(name))
+        except InvalidPath:
+            return
+
+    # -- our own changes -------------------------------------------------------------------------
+
+    def added(self, inode: Inode) -> None:
+        """Apply that this mount created, moved or uploaded an entry."""
+        if inode.parent is None:
+            return
+        if inode.properties is not None:
+            self.listings.put(inode.parent, ListedEntry(inode.name, inode.properties))
+        else:
+            self.listings.view(inode.parent).changes += 1
+
+    def touched(self, directory: Inode) -> None:
+        """Give a directory the mtime that the service does not."""
+        directory.local_mtime_ns = self._context.wall_ns()
+
+    def removed(self, parent: Inode, name: str) -> None:
+        """Apply that this mount removed or moved away an entry."""
+        self.listings.remove(parent, name)
+        self.touched(parent)

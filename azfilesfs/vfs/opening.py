@@ -1,0 +1,235 @@
+"""Opening, creating and closing files.
+
+Close-to-open, O_EXCL between hosts, and the create that waits for its data.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from dataclasses import replace
+
+from azfilesfs.client import Times
+from azfilesfs.errors import AzureFilesError, FileAlreadyExists, FileNotFound, InvalidRange
+from azfilesfs.errors import ParentNotFound as MissingParent
+from azfilesfs.model.properties import EntryKind
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.flusher import Flusher
+from azfilesfs.vfs.handles import FileHandle
+from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.private import PrivateDirectory
+from azfilesfs.vfs.source import InodeSource
+from azfilesfs.vfs.types import Consistency, ExclusiveCreate
+from azfilesfs.vfs.writing import Writer
+
+_LOG = logging.getLogger(__name__)
+_ATTEMPTS = 3
+
+
+class Opener:
+    """Makes and ends open file descriptions."""
+
+    def __init__(
+        self,
+        context: Context,
+        namespace: Namespace,
+        writer: Writer,
+        flusher: Flusher,
+        private: PrivateDirectory,
+    ) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._writer = writer
+        self._flusher = flusher
+        self._private = private
+
+    async def open(self, inode: Inode, flags: int) -> tuple[FileHandle, bool]:
+        """Open an existing file.
+
+        Tell whether the kernel's pages of it are those of the version that is opened.
+
+        Raises:
+            VfsError: EISDIR, EROFS, or ESTALE where another client removed or replaced it: the
+                kernel looks the name up again then.
+        """
+        if inode.is_directory:
+            raise VfsError(errno.EISDIR, "it is a directory")
+        handle = FileHandle(inode, flags, self._context.reader.new_pattern())
+        if handle.writable and self._context.options.read_only:
+            raise VfsError(errno.EROFS, "the mount is read-only")
+        truncates = handle.writable and bool(flags & os.O_TRUNC)
+        if self._must_ask(inode):
+            await self._revalidate(inode, by_reading=handle.readable and not truncates)
+        if truncates:
+            await self._writer.truncate(inode, 0)
+        if inode.place is Place.GONE:
+            raise VfsError(errno.ESTALE, "the file was removed or replaced")
+        keep_cache = inode.dirty is not None or (
+            inode.validator is not None and inode.pages_of == inode.validator
+        )
+        inode.pages_of = inode.dirty.base if inode.dirty is not None else inode.validator
+        return handle, keep_cache
+
+    def _must_ask(self, inode: Inode) -> bool:
+        if inode.dirty is not None or inode.place is not Place.LINKED:
+            return False
+        if self._context.options.consistency is Consistency.TTL:
+            return not self._namespace.is_known(inode)
+        return True
+
+    async def _revalidate(self, inode: Inode, *, by_reading: bool) -> None:
+        """Ask the service for the version.
+
+        By fetching the first block where it is not cached, else by a HEAD.
+        """
+        properties = inode.properties
+        if by_reading and properties is not None and properties.size > 0:
+            source = InodeSource(self._context, self._namespace, inode)
+            answer = None
+            try:
+                answer = await self._context.reader.open_first_block(source)
+            except InvalidRange:
+                # Empty by now: a range has no answer there, a HEAD has.
+                _LOG.debug("%r became empty", inode)
+            except (FileNotFound, MissingParent):
+                self._namespace.lose(inode)
+                raise VfsError(errno.ESTALE, "the file was removed by another client") from None
+            if answer is not None:
+                self._namespace.check_identity(inode, answer)
+                self._namespace.take(inode, answer, self._context.now())
+                return
+        await self._namespace.refresh(inode)
+
+    # -- creating --------------------------------------------------------------------------------
+
+    async def create(
+        self, parent: Inode, name: bytes, flags: int
+    ) -> tuple[Inode, FileHandle, bool]:
+        """Open a file, making it where there is none.
+
+        Raises:
+            VfsError: EEXIST with O_EXCL where the name exists, on this mount or on the service.
+        """
+        if self._context.options.read_only:
+            raise VfsError(errno.EROFS, "the mount is read-only")
+        spelled = self._namespace.service_name(parent, name)
+        for _ in range(_ATTEMPTS):
+            existing = await self._namespace.find(parent, name)
+            if existing is not None:
+                if flags & os.O_EXCL:
+                    raise VfsError(errno.EEXIST, "the name exists")
+                handle, keep_cache = await self.open(existing, flags)
+                return existing, handle, keep_cache
+            if flags & os.O_EXCL and self._decides_at_service():
+                inode = await self._create_exclusively(parent, spelled)
+            elif self._context.inodes.child(parent, spelled) is not None:
+                continue  # somebody on this mount made it while we asked
+            else:
+                inode = self._create_here(parent, spelled, flags)
+            self._namespace.added(inode)
+            self._namespace.touched(parent)
+            handle = FileHandle(inode, flags, self._context.reader.new_pattern())
+            return inode, handle, True
+        raise VfsError(errno.EAGAIN, "the name appears and disappears")
+
+    def _decides_at_service(self) -> bool:
+        return self._context.options.exclusive_create is ExclusiveCreate.SERVICE
+
+    def _create_here(self, parent: Inode, name: str, flags: int) -> Inode:
+        """Make a file that exists on this mount only, until its first upload."""
+        inode = self._context.inodes.add(parent, name, EntryKind.FILE, None)
+        try:
+            dirty = self._writer.begin(inode)
+        except VfsError:
+            self._context.inodes.detach(inode, Place.GONE)
+            raise
+        dirty.absent_since = self._namespace.absent_since(parent)
+        dirty.exclusive = bool(flags & os.O_EXCL)
+        dirty.touch(self._context.wall_ns())
+        return inode
+
+    async def _create_exclusively(self, parent: Inode, name: str) -> Inode:
+        """Rename an empty temp file to the name without replacing.
+
+        The service decides between hosts.
+        """
+        temporary, made = await self._private.empty_file()
+        now = self._context.wall_ns()
+        try:
+            async with self._context.gate.path(parent) as directory:
+                renamed = await self._context.share.rename_file(
+                    temporary,
+                    directory.child(name),
+                    expected_file_id=made.file_id,
+                    times=Times(last_write_ns=now, change_ns=now),
+                )
+        except FileAlreadyExists:
+            self._private.give_back(temporary, made)
+            self._namespace.listings.expire(parent)
+            raise VfsError(errno.EEXIST, "another client has made it") from None
+        self._context.nursery.start_soon(self._restock)
+        holder = self._context.inodes.child(parent, name)
+        if holder is not None:
+            # A listing that was under way has shown it already.
+            self._context.inodes.learn_id(holder, replace(renamed, size=0))
+            inode = holder
+        else:
+            properties = replace(renamed, size=0)
+            inode = self._context.inodes.add(parent, name, EntryKind.FILE, properties)
+        inode.created_here = True
+        inode.checked_at = self._context.now()
+        inode.pages_of = inode.validator
+        return inode
+
+    async def _restock(self) -> None:
+        try:
+            await self._private.restock()
+        except AzureFilesError as error:
+            _LOG.debug("no temp files could be made ahead: %s", error)
+
+    # -- closing ---------------------------------------------------------------------------------
+
+    async def flush(self, handle: FileHandle) -> None:
+        """Answer close(2): what is dirty is on the service, or the error is told."""
+        if handle.writable:
+            handle.check()
+            await self._flusher.flush(handle.inode)
+
+    async def fsync(self, handle: FileHandle) -> None:
+        """Answer fsync(2)."""
+        handle.check()
+        await self._flusher.flush(handle.inode)
+
+    async def release(self, number: int) -> None:
+        """End an open file description.
+
+        What a mapping wrote after the last close is uploaded now.
+        """
+        inode = self._context.handles.remove_file(number).inode
+        if inode.handles == 0:
+            if inode.place is Place.UNLINKED:
+                await self._discard(inode)
+            elif inode.dirty is not None and inode.dirty.error is None:
+                try:
+                    await self._flusher.flush(inode)
+                except VfsError as error:
+                    _LOG.log(error.log_level, "%r after its last close: %s", inode.name, error)
+        self._context.inodes.drop_if_unused(inode)
+
+    async def _discard(self, inode: Inode) -> None:
+        """Remove what is left of a file that lost its name while it was open."""
+        async with inode.lock:
+            if inode.dirty is not None:
+                inode.dirty.staged.discard()
+                inode.dirty = None
+        parked, inode.parked = inode.parked, None
+        if parked is not None:
+            try:
+                await self._context.share.delete_file(parked)
+            except (FileNotFound, MissingParent):
+                return
+            except AzureFilesError as error:
+                _LOG.info("%s is removed by a later sweep: %s", parked, error)

@@ -1,0 +1,122 @@
+"""Taking names away: unlink, rmdir, and parking the content of files that are still open."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.private import PrivateDirectory
+
+_MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound)
+
+
+class Remover:
+    """Removes files and directories."""
+
+    def __init__(self, context: Context, namespace: Namespace, private: PrivateDirectory) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._private = private
+
+    async def unlink(self, parent: Inode, name: bytes) -> None:
+        """Remove a file.
+
+        Open handles of this mount keep its content; nothing more of it is uploaded.
+
+        Raises:
+            VfsError: ENOENT, EISDIR.
+        """
+        inode = await self._namespace.lookup(parent, name)
+        if inode.is_directory:
+            raise VfsError(errno.EISDIR, "it is a directory")
+        async with inode.lock:
+            if inode.parent is not parent:
+                raise VfsError(errno.ENOENT, "it was moved meanwhile")
+            stored = inode.name
+            await self.take_away(inode)
+            self._namespace.removed(parent, stored)
+        self._context.inodes.drop_if_unused(inode)
+
+    async def take_away(self, inode: Inode) -> None:
+        """Remove a file's name; the caller holds its lock."""
+        if inode.place is Place.LINKED:
+            if inode.handles:
+                await self._park(inode)
+                return
+            await self._delete(inode)
+        self.forget(inode)
+
+    def forget(self, inode: Inode) -> None:
+        """Make an inode nameless whose content is only local, or nowhere.
+
+        Without handles its local bytes go too.
+        """
+        inode.changes += 1
+        if inode.dirty is not None and not inode.handles:
+            inode.dirty.staged.discard()
+            inode.dirty = None
+        self._context.inodes.detach(inode, Place.UNLINKED if inode.handles else Place.GONE)
+
+    async def _delete(self, inode: Inode) -> None:
+        try:
+            async with self._context.gate.path(inode) as path:
+                await self._context.share.delete_file(path)
+        except _MISSING:
+            self._namespace.lose(inode)
+            raise VfsError(errno.ENOENT, "another client removed it") from None
+
+    async def _park(self, inode: Inode) -> None:
+        """Rename an open file out of sight; its last release deletes it."""
+        place = await self._private.parking_place()
+        try:
+            async with self._context.gate.moving(inode):
+                answer = await self._context.share.rename_file(
+                    inode.path(), place, expected_file_id=inode.file_id
+                )
+                self.parked(inode)
+                inode.parked = place
+        except _MISSING:
+            self._namespace.lose(inode)
+            raise VfsError(errno.ENOENT, "another client removed it") from None
+        size = inode.properties.size if inode.properties else 0
+        self._namespace.same_content(inode, replace(answer, size=size))
+
+    def parked(self, inode: Inode) -> None:
+        """Note that an open file has lost its name."""
+        inode.changes += 1
+        self._context.inodes.detach(inode, Place.UNLINKED)
+
+    async def rmdir(self, parent: Inode, name: bytes) -> None:
+        """Remove an empty directory.
+
+        Raises:
+            VfsError: ENOENT, ENOTDIR, ENOTEMPTY.
+        """
+        inode = await self._namespace.lookup(parent, name)
+        if not inode.is_directory:
+            raise VfsError(errno.ENOTDIR, "it is not a directory")
+        await self.remove_directory(inode)
+
+    async def remove_directory(self, inode: Inode) -> None:
+        """Remove a directory that must be empty here and on the service."""
+        parent, stored = inode.parent, inode.name
+        if parent is None:
+            raise VfsError(errno.EBUSY, "the root cannot be removed")
+        if any(child.place is Place.LOCAL for child in inode.children.values()):
+            raise VfsError(errno.ENOTEMPTY, "it has files that are not uploaded yet")
+        try:
+            async with self._context.gate.path(inode) as path:
+                await self._context.share.delete_directory(path)
+        except _MISSING:
+            self._namespace.lose(inode)
+            raise VfsError(errno.ENOENT, "another client removed it") from None
+        for child in list(inode.children.values()):
+            self._namespace.lose(child)
+        self._namespace.listings.drop(inode)
+        self._context.inodes.detach(inode, Place.GONE)
+        self._namespace.removed(parent, stored)

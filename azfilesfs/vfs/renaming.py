@@ -1,0 +1,191 @@
+"""rename(2).
+
+Files replace files in one step at the service, directories replace empty directories in two.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
+from azfilesfs.model.properties import Properties
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.flusher import Flusher
+from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.private import PrivateDirectory
+from azfilesfs.vfs.removal import Remover
+
+RENAME_NOREPLACE = 1
+_ATTEMPTS = 3
+_MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound)
+
+
+class Renamer:
+    """Moves files and directories."""
+
+    def __init__(
+        self,
+        context: Context,
+        namespace: Namespace,
+        flusher: Flusher,
+        remover: Remover,
+        private: PrivateDirectory,
+    ) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._flusher = flusher
+        self._remover = remover
+        self._private = private
+
+    async def rename(
+        self, parent: Inode, name: bytes, new_parent: Inode, new_name: bytes, flags: int
+    ) -> None:
+        """Move an entry.
+
+        Raises:
+            VfsError: EINVAL for flags other than RENAME_NOREPLACE and for a directory into itself,
+                EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, ENOENT.
+        """
+        if flags & ~RENAME_NOREPLACE:
+            raise VfsError(errno.EINVAL, "of the rename flags only RENAME_NOREPLACE is known")
+        keeps_target = bool(flags & RENAME_NOREPLACE)
+        spelled = self._namespace.service_name(new_parent, new_name)
+        for _ in range(_ATTEMPTS):
+            source = await self._namespace.lookup(parent, name)
+            target = await self._namespace.find(new_parent, new_name)
+            if target is source:
+                if source.name == spelled:
+                    return
+                target = None
+            self._check(source, new_parent, target, keeps_target=keeps_target)
+            if source.is_directory:
+                await self._rename_directory(source, new_parent, spelled, target)
+                return
+            if await self._rename_file(source, new_parent, spelled, target, keeps_target):
+                return
+        raise VfsError(errno.EAGAIN, "the names keep changing")
+
+    def _check(
+        self, source: Inode, new_parent: Inode, target: Inode | None, *, keeps_target: bool
+    ) -> None:
+        if source.is_directory and source in new_parent.ancestors():
+            raise VfsError(errno.EINVAL, "a directory cannot be moved into itself")
+        if target is None:
+            return
+        if keeps_target:
+            raise VfsError(errno.EEXIST, "the new name exists")
+        if source.is_directory and not target.is_directory:
+            raise VfsError(errno.ENOTDIR, "the new name is not a directory")
+        if target.is_directory and not source.is_directory:
+            raise VfsError(errno.EISDIR, "the new name is a directory")
+
+    # -- directories -----------------------------------------------------------------------------
+
+    async def _rename_directory(
+        self, source: Inode, new_parent: Inode, name: str, target: Inode | None
+    ) -> None:
+        if target is not None:
+            await self._remover.remove_directory(target)
+        try:
+            async with self._context.gate.moving(source):
+                if source.parent is None:
+                    raise VfsError(errno.ENOENT, "it was removed meanwhile")
+                answer = await self._context.share.rename_directory(
+                    source.path(), new_parent.path().child(name)
+                )
+                self._moved(source, new_parent, name, answer)
+        except _MISSING:
+            self._namespace.lose(source)
+            raise VfsError(errno.ENOENT, "another client removed it") from None
+        for inode in self._context.inodes:
+            if inode.dirty is not None and inode.is_named and source in inode.ancestors():
+                inode.dirty.staged.relocate(inode.path())
+
+    # -- files -----------------------------------------------------------------------------------
+
+    async def _rename_file(
+        self, source: Inode, new_parent: Inode, name: str, target: Inode | None, keeps_target: bool
+    ) -> bool:
+        """Move a file.
+
+        False where things changed while we waited for the locks, and nothing is done.
+        """
+        await self._flusher.flush(source)
+        async with self._locked(source, target):
+            if source.place is not Place.LINKED or (target is not None and not target.is_named):
+                return False
+            if target is not None and target.place is Place.LINKED and target.handles:
+                await self._move_handles_to_copy(target)
+            await self._replace(source, new_parent, name, target, keeps_target)
+        self._context.inodes.drop_if_unused(source)
+        if target is not None:
+            self._context.inodes.drop_if_unused(target)
+        return True
+
+    @asynccontextmanager
+    async def _locked(self, source: Inode, target: Inode | None) -> AsyncIterator[None]:
+        """Take both locks, the lower inode number first."""
+        if target is None:
+            async with source.lock:
+                yield
+            return
+        first, second = sorted((source, target), key=lambda inode: inode.number)
+        async with first.lock, second.lock:
+            yield
+
+    async def _replace(
+        self, source: Inode, new_parent: Inode, name: str, target: Inode | None, keeps_target: bool
+    ) -> None:
+        try:
+            async with self._context.gate.moving(source):
+                answer = await self._context.share.rename_file(
+                    source.path(),
+                    new_parent.path().child(name),
+                    # Without a target that we know there may be one that we do not know yet.
+                    replace=not keeps_target,
+                    expected_file_id=source.file_id,
+                )
+                if target is not None and target.is_named:
+                    self._remover.forget(target)
+                self._moved(source, new_parent, name, answer)
+        except _MISSING:
+            self._namespace.listings.expire(new_parent)
+            self._namespace.lose(source)
+            raise VfsError(errno.ENOENT, "another client removed it") from None
+
+    async def _move_handles_to_copy(self, target: Inode) -> None:
+        """Give the handles of a file that is about to be replaced a copy of it to read from."""
+        share, place = self._context.share, await self._private.parking_place()
+        async with self._context.gate.moving(target):
+            state = await share.copy_file(target.path(), place)
+            copied = await share.wait_for_copy(place, state.copy_id)
+        parent, name = target.parent, target.name
+        self._remover.parked(target)
+        if parent is not None:
+            self._namespace.removed(parent, name)
+        target.parked = place
+        self._namespace.same_content(target, copied)
+
+    # -- both ------------------------------------------------------------------------------------
+
+    def _moved(self, source: Inode, new_parent: Inode, name: str, answer: Properties) -> None:
+        """Take over what the service did: one synchronous step."""
+        old_parent, old_name = source.parent, source.name
+        holder = self._context.inodes.child(new_parent, name)
+        if holder is not None and holder is not source:
+            self._namespace.lose(holder)
+        size = source.properties.size if source.properties is not None else 0
+        content = source.properties.content if source.properties is not None else answer.content
+        self._context.inodes.move(source, new_parent, name)
+        self._namespace.same_content(source, replace(answer, size=size, content=content))
+        if old_parent is not None:
+            self._namespace.removed(old_parent, old_name)
+        self._namespace.added(source)
+        self._namespace.touched(new_parent)
+        if source.dirty is not None:
+            source.dirty.staged.relocate(source.path())

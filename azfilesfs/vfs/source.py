@@ -1,0 +1,59 @@
+"""What the block reader sees of an inode."""
+
+from __future__ import annotations
+
+import errno
+
+from azfilesfs.model.paths import SharePath
+from azfilesfs.model.properties import Properties
+from azfilesfs.model.versions import Validator
+from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.inodes import Inode
+from azfilesfs.vfs.namespace import Namespace
+
+
+class InodeSource:
+    """One inode as the source of blocks: its path, its version, and where answers about it go."""
+
+    def __init__(self, context: Context, namespace: Namespace, inode: Inode) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._inode = inode
+        self.lease_id: str | None = None
+
+    def path(self) -> SharePath:
+        """Return where the file is now."""
+        return self._inode.path()
+
+    @property
+    def validator(self) -> Validator:
+        """The version that is read.
+
+        Raises:
+            VfsError: EIO where the service did not tell it.
+        """
+        inode = self._inode
+        found = inode.dirty.base if inode.dirty is not None else inode.validator
+        if found is None:
+            raise VfsError(errno.EIO, "the service does not tell the version of the file")
+        return found
+
+    def observed(self, properties: Properties) -> None:
+        """Take an answer that shows another version, or the same one anew.
+
+        Raises:
+            VfsError: ESTALE where it is another file, or where local changes stand on the version
+                that is gone.
+        """
+        inode = self._inode
+        if inode.dirty is not None:
+            if properties.validator() != inode.dirty.base:
+                raise VfsError(errno.ESTALE, "the file was changed by another client meanwhile")
+            return
+        self._namespace.check_identity(inode, properties)
+        before = inode.validator
+        self._namespace.take(inode, properties, self._context.now())
+        if inode.validator != before and inode.pages_of == before:
+            inode.pages_of = None
+            self._context.kernel.forget_pages(inode.number)
