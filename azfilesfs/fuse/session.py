@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from urllib.parse import quote
 import pyfuse3
 import trio
 
+from azfilesfs.fuse.detach import detach
 from azfilesfs.fuse.mountinfo import mount_at
 from azfilesfs.fuse.notifier import PyfuseNotifier
 from azfilesfs.fuse.operations import Operations
@@ -136,20 +136,6 @@ def _close(mountpoint: Path, notifier: PyfuseNotifier) -> None:
     # which ends soon anyway.
     _log.warning("an invalidation is stuck in the kernel; the mount is detached")
     detach(mountpoint)
-
-
-def detach(mountpoint: Path) -> bool:
-    """Take a mount out of the tree, whatever still uses it; blocks. Tell whether it worked."""
-    return _fusermount(mountpoint, "-z")
-
-
-def _fusermount(mountpoint: Path, *flags: str) -> bool:
-    command = ["fusermount3", "-u", "-q", *flags, "--", os.fspath(mountpoint)]
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
 
 
 def raise_readahead(mountpoint: Path, kib: int) -> None:

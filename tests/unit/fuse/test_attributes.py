@@ -19,7 +19,7 @@ TIMES = st.integers(-11_644_473_600_000_000_000, 4_000_000_000_000_000_000)
 )
 def test_every_field_is_the_filesystems(ino, size, times, timeouts):
     """Nothing of an entry is left to a default: numbers, sizes, times before 1970 and timeouts."""
-    attrs = Attrs(ino, stat.S_IFREG | 0o640, size, 7, 8, *times, 3, 512)
+    attrs = Attrs(ino, stat.S_IFREG | 0o640, size, 7, 8, times[0], times[1], times[2], 3, 512)
 
     made = entry_attributes(Entry(attrs, *timeouts))
 

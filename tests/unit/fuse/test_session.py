@@ -13,11 +13,12 @@ import trio
 import trio.testing
 
 from azfilesfs.fuse import session as session_module
+from azfilesfs.fuse.detach import detach
 from azfilesfs.fuse.guard import Deadlines, Guard
 from azfilesfs.fuse.mountinfo import mount_at
 from azfilesfs.fuse.notifier import PyfuseNotifier
 from azfilesfs.fuse.operations import Operations
-from azfilesfs.fuse.session import MountFailed, MountOptions, detach, mounted, raise_readahead
+from azfilesfs.fuse.session import MountFailed, MountOptions, mounted, raise_readahead
 from azfilesfs.vfs.errors import VfsError
 from tests.unit.fuse.memory import MemoryFilesystem
 from tests.unit.fuse.serving import serve

@@ -1,0 +1,233 @@
+"""What one mount is to do, complete and checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from azfilesfs.config.convert import HostPort
+from azfilesfs.config.credentials import (
+    CredentialEnvironment,
+    CredentialFiles,
+    CredentialSources,
+)
+from azfilesfs.config.directories import BaseDirectories, base_directories
+from azfilesfs.config.file import find, read
+from azfilesfs.config.mount_options import CREDENTIAL_OPTIONS, MOUNT_OPTIONS
+from azfilesfs.config.options import Sources
+from azfilesfs.errors import ConfigurationError
+
+_PERMISSIONS: Final = 0o777
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What is logged, how and where to; no file means standard error or the journal."""
+
+    level: str = "info"
+    format: str = "text"
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresentationConfig:
+    """How the share appears; modes are permission bits."""
+
+    uid: int
+    gid: int
+    file_mode: int = 0o755
+    dir_mode: int = 0o755
+    umask: int = 0
+    strict_modes: bool = False
+    symlinks: str = "mf"
+    read_only: bool = False
+    allow_other: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingConfig:
+    """How changes of others are treated; durations in seconds."""
+
+    consistency: str = "close-to-open"
+    attr_ttl: float = 1.0
+    dir_ttl: float = 1.0
+    on_conflict: str = "fail"
+    exclusive_create: str = "service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """Where caches and unsent data live, and how large they may become, in bytes."""
+
+    cache: Path
+    state: Path
+    runtime: tuple[Path, ...]
+    cache_size: int
+    cache_memory: int
+    staging_limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitConfig:
+    """Deadlines in seconds, and numbers of things."""
+
+    operation_timeout: float = 60.0
+    transfer_timeout: float = 300.0
+    max_connections: int = 32
+    max_names: int = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountConfig:
+    """Everything about one mount.
+
+    Attributes:
+        share: name of the share.
+        directory: directory in it that becomes the root of the mount, empty for its root.
+        mountpoint: absolute.
+    """
+
+    share: str
+    directory: str
+    mountpoint: Path
+    credentials: CredentialSources
+    presentation: PresentationConfig
+    sharing: SharingConfig
+    storage: StorageConfig
+    limits: LimitConfig
+    log: LogConfig
+    foreground: bool = False
+    drain_timeout: float = 60.0
+    metrics: HostPort | None = None
+
+
+def credential_sources(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: Mapping[str, str], name: str
+) -> CredentialSources:
+    """Say where credentials come from: flags, then the environment, then the configuration file.
+
+    Raises:
+        ConfigurationError: a flag or a key of the file has no such value.
+    """
+    levels: list[CredentialFiles | CredentialEnvironment] = [
+        _credential_files(Sources(flags, {}, {}), "the command line"),
+    ]
+    named = {
+        o.key: environment[o.variable] for o in CREDENTIAL_OPTIONS if environment.get(o.variable)
+    }
+    levels.append(CredentialEnvironment(dict(environment)))
+    if "credentials" in named:
+        levels.append(_credential_files(Sources(named, {}, {}), "AZFILESFS_CREDENTIALS"))
+    names = {known.name for known in CREDENTIAL_OPTIONS}
+    keys = {key: text for key, text in file.items() if key in names}
+    levels.append(_credential_files(Sources({}, {}, keys, name), name))
+    return CredentialSources(tuple(levels))
+
+
+def _credential_files(sources: Sources, where: str) -> CredentialFiles:
+    found = sources.values(CREDENTIAL_OPTIONS)
+    ca_file = found["ca_file"]
+    return CredentialFiles(
+        where=where,
+        connection_string_file=found["connection_string_file"],
+        account=found["account"],
+        key_file=found["key_file"],
+        sas_file=found["sas_file"],
+        credentials_file=found["credentials"],
+        endpoint=found["endpoint"],
+        ca_file=os.fspath(ca_file) if ca_file is not None else None,
+    )
+
+
+def split_share(argument: str) -> tuple[str, str]:
+    """Split ``SHARE[/DIR]``.
+
+    Raises:
+        ConfigurationError: it names no share, or a URL.
+    """
+    if "://" in argument:
+        raise ConfigurationError("name the share, not a URL: SHARE or SHARE/DIR (see --endpoint)")
+    share, _, directory = argument.strip("/").partition("/")
+    if not share:
+        raise ConfigurationError("name a share: SHARE or SHARE/DIR")
+    return share, directory.strip("/")
+
+
+def load_file(
+    flags: Mapping[str, str], environment: Mapping[str, str], command: str, share: str | None
+) -> tuple[dict[str, str], str]:
+    """Find and read the configuration file; return its settings and its name for messages.
+
+    Raises:
+        ConfigurationError: it is missing though named, unreadable or malformed.
+    """
+    home = base_directories(environment, os.getuid()).config
+    path = find(flags.get("config") or environment.get("AZFILESFS_CONFIG") or None, home)
+    if path is None:
+        return {}, "the configuration file"
+    return read(path, command, share), os.fspath(path)
+
+
+def build_mount(
+    target: str, mountpoint: str, flags: Mapping[str, str], environment: Mapping[str, str]
+) -> MountConfig:
+    """Build the configuration of a mount from flags, environment and file, in this order of
+    strength.
+
+    Raises:
+        ConfigurationError: a value is wrong or a part is not available.
+    """
+    share, directory = split_share(target)
+    file, name = load_file(flags, environment, "mount", share)
+    values = Sources(flags, environment, file, name).values(MOUNT_OPTIONS)
+    if values["close"] == "async":
+        raise ConfigurationError("--close=async is not yet available")
+    base = base_directories(environment, os.getuid())
+    return MountConfig(
+        share=share,
+        directory=directory,
+        mountpoint=Path(os.path.abspath(mountpoint)),
+        credentials=credential_sources(flags, environment, file, name),
+        presentation=_presentation(values),
+        sharing=_take(SharingConfig, values),
+        storage=_storage(values, base),
+        limits=_take(LimitConfig, values),
+        log=log_config(values),
+        foreground=values["foreground"],
+        drain_timeout=values["drain_timeout"],
+        metrics=values["metrics"],
+    )
+
+
+def log_config(values: Mapping[str, Any]) -> LogConfig:
+    """Take the settings of the log."""
+    return LogConfig(
+        level=values["log_level"], format=values["log_format"], file=values["log_file"]
+    )
+
+
+def _take(kind: type[Any], values: Mapping[str, Any]) -> Any:  # noqa: ANN401  # an instance of kind
+    return kind(**{name: values[name] for name in kind.__dataclass_fields__})
+
+
+def _presentation(values: Mapping[str, Any]) -> PresentationConfig:
+    owner = {
+        "uid": values["uid"] if values["uid"] is not None else os.getuid(),
+        "gid": values["gid"] if values["gid"] is not None else os.getgid(),
+    }
+    modes = {name: values[name] & _PERMISSIONS for name in ("file_mode", "dir_mode", "umask")}
+    found: PresentationConfig = _take(PresentationConfig, {**values, **owner, **modes})
+    return found
+
+
+def _storage(values: Mapping[str, Any], base: BaseDirectories) -> StorageConfig:
+    places = {
+        "cache": values["cache_dir"] or base.cache,
+        "state": values["state_dir"] or base.state,
+        "runtime": (*base.runtime, (values["state_dir"] or base.state) / "running"),
+    }
+    found: StorageConfig = _take(StorageConfig, {**values, **places})
+    return found

@@ -1,0 +1,294 @@
+"""Every setting of ``azfilesfs mount``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from azfilesfs.config import convert
+from azfilesfs.config.options import Option, option, switch
+
+SERVICE: Final = "the service"
+FILES: Final = "how files appear"
+SHARING: Final = "sharing with others"
+STORAGE: Final = "local storage"
+LIMITS: Final = "limits"
+RUNNING: Final = "running"
+
+CREDENTIAL_OPTIONS: Final = (
+    Option(
+        name="account",
+        group=SERVICE,
+        metavar="NAME",
+        help="storage account (environment: AZURE_STORAGE_ACCOUNT)",
+    ),
+    Option(
+        name="key-file",
+        group=SERVICE,
+        metavar="FILE",
+        convert=convert.path,
+        help="file that holds the account key (environment, the key itself: AZURE_STORAGE_KEY)",
+    ),
+    Option(
+        name="sas-file",
+        group=SERVICE,
+        metavar="FILE",
+        convert=convert.path,
+        help="file that holds a shared access signature "
+        "(environment, the signature itself: AZURE_STORAGE_SAS_TOKEN)",
+    ),
+    Option(
+        name="connection-string-file",
+        group=SERVICE,
+        metavar="FILE",
+        convert=convert.path,
+        help="file that holds a connection string "
+        "(environment, the string itself: AZURE_STORAGE_CONNECTION_STRING)",
+    ),
+    option(
+        "credentials",
+        SERVICE,
+        "file with lines NAME=value of those environment names",
+        metavar="FILE",
+        convert=convert.path,
+    ),
+    option(
+        "endpoint",
+        SERVICE,
+        "URL of the file service, if not https://ACCOUNT.file.core.windows.net; "
+        "http for loopback addresses only",
+        metavar="URL",
+    ),
+    option(
+        "ca-file",
+        SERVICE,
+        "PEM file with certificate authorities to trust besides the system's",
+        metavar="FILE",
+        convert=convert.path,
+    ),
+)
+
+_FILE_OPTIONS: Final = (
+    option(
+        "uid",
+        FILES,
+        "owner of every file: a number or a name; yours if not given",
+        convert=convert.user,
+        metavar="USER",
+    ),
+    option(
+        "gid",
+        FILES,
+        "group of every file: a number or a name; yours if not given",
+        convert=convert.group,
+        metavar="GROUP",
+    ),
+    option(
+        "file-mode",
+        FILES,
+        "permissions of files, octal",
+        convert=convert.mode,
+        default="0755",
+        metavar="MODE",
+    ),
+    option(
+        "dir-mode",
+        FILES,
+        "permissions of directories, octal",
+        convert=convert.mode,
+        default="0755",
+        metavar="MODE",
+    ),
+    option(
+        "umask",
+        FILES,
+        "permissions to take away from both, octal",
+        convert=convert.mode,
+        default="0",
+        metavar="MODE",
+    ),
+    switch("strict-modes", FILES, "refuse chmod and chown (EPERM) instead of ignoring them"),
+    option(
+        "symlinks",
+        FILES,
+        "store symbolic links as Linux cifs mfsymlinks does, or refuse them",
+        choices=("mf", "off"),
+        default="mf",
+    ),
+    switch("read-only", FILES, "allow no changes"),
+    switch(
+        "allow-other",
+        FILES,
+        "let other users in; needs user_allow_other in /etc/fuse.conf unless root mounts",
+    ),
+)
+
+_SHARING_OPTIONS: Final = (
+    option(
+        "consistency",
+        SHARING,
+        "what an open sees: all that others have closed, or what was seen within --attr-ttl",
+        choices=("close-to-open", "ttl"),
+        default="close-to-open",
+    ),
+    option(
+        "attr-ttl",
+        SHARING,
+        "how long attributes are believed",
+        convert=convert.duration,
+        default="1",
+        metavar="SECONDS",
+    ),
+    option(
+        "dir-ttl",
+        SHARING,
+        "how long listings are believed",
+        convert=convert.duration,
+        default="1",
+        metavar="SECONDS",
+    ),
+    option(
+        "on-conflict",
+        SHARING,
+        "when somebody else changed a file meanwhile: report it and keep our bytes for "
+        "'azfilesfs recover', save them beside it, or overwrite",
+        choices=("fail", "copy", "overwrite"),
+        default="fail",
+    ),
+    option(
+        "exclusive-create",
+        SHARING,
+        "who decides O_EXCL: the service, exclusive between hosts, or this mount, with fewer "
+        "requests",
+        choices=("service", "mount"),
+        default="service",
+    ),
+    option(
+        "close",
+        SHARING,
+        "when close returns: once the data is at the service",
+        choices=("sync", "async"),
+        default="sync",
+    ),
+)
+
+_STORAGE_OPTIONS: Final = (
+    option(
+        "cache-dir",
+        STORAGE,
+        "where blocks that were read are kept",
+        convert=convert.path,
+        metavar="DIR",
+    ),
+    option(
+        "cache-size",
+        STORAGE,
+        "how much of them on disk",
+        convert=convert.size,
+        default="8G",
+        metavar="SIZE",
+    ),
+    option(
+        "cache-memory",
+        STORAGE,
+        "how much of them in memory",
+        convert=convert.size,
+        default="256M",
+        metavar="SIZE",
+    ),
+    option("state-dir", STORAGE, "where unsent data is kept", convert=convert.path, metavar="DIR"),
+    option(
+        "staging-limit",
+        STORAGE,
+        "how much unsent data; beyond it writing gets ENOSPC",
+        convert=convert.positive_size,
+        default="8G",
+        metavar="SIZE",
+    ),
+)
+
+_LIMIT_OPTIONS: Final = (
+    option(
+        "operation-timeout",
+        LIMITS,
+        "deadline of one operation on the mount",
+        convert=convert.positive_duration,
+        default="60",
+        metavar="SECONDS",
+    ),
+    option(
+        "transfer-timeout",
+        LIMITS,
+        "deadline of one operation that moves file contents",
+        convert=convert.positive_duration,
+        default="300",
+        metavar="SECONDS",
+    ),
+    option(
+        "max-connections",
+        LIMITS,
+        "connections to the service",
+        convert=convert.count,
+        default="32",
+        metavar="N",
+    ),
+    option(
+        "max-names",
+        LIMITS,
+        "file and directory names kept in memory",
+        convert=convert.count,
+        default="200000",
+        metavar="N",
+    ),
+)
+
+RUNNING_OPTIONS: Final = (
+    switch("foreground", RUNNING, "do not go to the background; log to standard error"),
+    option(
+        "drain-timeout",
+        RUNNING,
+        "how long stopping may take: serving files that are open, sending what is unsent",
+        convert=convert.positive_duration,
+        default="60",
+        metavar="SECONDS",
+    ),
+    option(
+        "metrics",
+        RUNNING,
+        "serve Prometheus metrics there",
+        convert=convert.host_port,
+        metavar="HOST:PORT",
+    ),
+    option(
+        "log-level",
+        RUNNING,
+        "least level that is logged",
+        choices=("trace", "debug", "info", "warning", "error"),
+        default="info",
+    ),
+    option("log-format", RUNNING, "how log lines look", choices=("text", "json"), default="text"),
+    option(
+        "log-file", RUNNING, "append the log to this file", convert=convert.path, metavar="FILE"
+    ),
+)
+
+MOUNT_OPTIONS: Final = (
+    *CREDENTIAL_OPTIONS,
+    *_FILE_OPTIONS,
+    *_SHARING_OPTIONS,
+    *_STORAGE_OPTIONS,
+    *_LIMIT_OPTIONS,
+    *RUNNING_OPTIONS,
+)
+
+REFUSED_SECRETS: Final = {
+    "key": "key-file",
+    "account-key": "key-file",
+    "sas": "sas-file",
+    "sas-token": "sas-file",
+    "connection-string": "connection-string-file",
+    "password": "key-file",
+}
+"""Flags that would show a secret to every user of the machine, and what to use instead."""
+
+NOT_YET: Final = ("record", "replay", "oauth", "identity", "auth-mode", "single-writer", "locks")
+"""Flags of what is planned and not there."""
