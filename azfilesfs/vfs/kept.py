@@ -148,12 +148,22 @@ def keep(layout: Layout, directory: Path, state: FileState, reason: str) -> Kept
     """
     record = _record(layout.kept / directory.name, state, reason, time.time_ns())
     try:
-        write_private(directory / RECORD, json.dumps(record.document()).encode("ascii"))
+        rewrite(replace(record, directory=directory))
     except OSError as error:
         # A full disk must not stop the rename; the journal has all but the reason.
         _log.warning("kept %s without its reason (%s): %s", record.id, error, reason)
     directory.rename(record.directory)
     return record
+
+
+def rewrite(record: KeptRecord) -> None:
+    """Replace what is written about a record; its bytes stay as they are.
+
+    Raises:
+        OSError: the disk refused; the old text stays.
+    """
+    content = json.dumps(record.document()).encode("ascii")
+    write_private(record.directory / RECORD, content)
 
 
 def load(directory: Path) -> KeptRecord | None:
