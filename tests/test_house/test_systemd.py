@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from azfilesfs.config.exit_codes import ExitCode
 from tests.features import REPOSITORY
 
 UNIT = REPOSITORY / "systemd" / "azfilesfs@.service"
@@ -58,9 +59,9 @@ def test_unit_keeps_the_mount_visible(service: configparser.SectionProxy):
 
 
 def test_unit_takes_secrets_as_credentials(service: configparser.SectionProxy):
-    """The key reaches the service as a credential, not by environment or command line."""
-    assert service["LoadCredential"].startswith("key:")
-    assert "--key-file %d/key" in service["ExecStart"]
+    """Keys reach the service as a systemd credential, not by environment or command line."""
+    assert service["LoadCredential"].startswith("credentials:")
+    assert "--credentials %d/credentials" in service["ExecStart"]
     assert "Environment" not in service
 
 
@@ -69,6 +70,21 @@ def test_unit_reports_readiness_and_leaves_time_to_drain(service: configparser.S
     assert service["Type"] == "notify"
     assert service["KillSignal"] == "SIGTERM"
     assert re.fullmatch(r"[2-9]min", service["TimeoutStopSec"])
+
+
+def test_unit_gives_up_where_starting_again_is_vain(service: configparser.SectionProxy):
+    """The exit statuses that end the restarts are those of settings, not of the network."""
+    codes = {ExitCode(int(word)) for word in service["RestartPreventExitStatus"].split()}
+
+    assert codes == {
+        ExitCode.USAGE,
+        ExitCode.REFUSED,
+        ExitCode.NOT_FOUND,
+        ExitCode.MOUNTPOINT_IN_USE,
+        ExitCode.MOUNTPOINT_NOT_EMPTY,
+        ExitCode.MOUNTPOINT_UNUSABLE,
+        ExitCode.FUSE_UNAVAILABLE,
+    }
 
 
 def test_unit_calls_the_command_as_it_is(service: configparser.SectionProxy):
