@@ -1,0 +1,303 @@
+"""Contents of files: sparse, cheap to copy for snapshots, in memory or in a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+from azfilesfs.emulator.request import Body
+
+CHUNK_BYTES: Final = 256 * 1024
+PIECE_BYTES: Final = 4 * 1024 * 1024
+_ZEROS: Final = bytes(CHUNK_BYTES)
+
+
+class Content(Protocol):
+    """Bytes addressed by offset; what was never written reads as zeros. The size is kept elsewhere."""
+
+    key: str
+
+    def write(self, start: int, data: Body) -> None:
+        """Store bytes."""
+        ...
+
+    def zero(self, start: int, stop: int) -> None:
+        """Make a part read as zeros, giving its space back where possible."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Forget everything from ``size`` on."""
+        ...
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes."""
+        ...
+
+    def clone(self) -> Content:
+        """Return an independent copy."""
+        ...
+
+    def discard(self) -> None:
+        """Give everything back; the content is not used any more."""
+        ...
+
+
+class ContentSlice:
+    """A part of a content as the body of an answer."""
+
+    __slots__ = ("_content", "_start", "length")
+
+    def __init__(self, content: Content, start: int, length: int) -> None:
+        self._content = content
+        self._start = start
+        self.length = length
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield pieces of at most 4 MiB; a write in between shows in the later ones."""
+        position, stop = self._start, self._start + self.length
+        while position < stop:
+            until = min(stop, position + PIECE_BYTES)
+            yield self._content.read(position, until)
+            position = until
+
+
+class MemoryContent:
+    """Chunks of 256 KiB by index; a missing chunk or the missing end of one is zeros.
+
+    Chunks are shared between clones; ``_owned`` holds the indexes that may be changed in place.
+    """
+
+    __slots__ = ("_chunks", "_owned", "key")
+
+    def __init__(self) -> None:
+        self.key = ""
+        self._chunks: dict[int, bytearray] = {}
+        self._owned: set[int] = set()
+
+    def write(self, start: int, data: Body) -> None:
+        """Store bytes."""
+        view = memoryview(data)
+        position = 0
+        while position < len(view):
+            index, offset = divmod(start + position, CHUNK_BYTES)
+            count = min(CHUNK_BYTES - offset, len(view) - position)
+            self._write_chunk(index, offset, view[position : position + count])
+            position += count
+
+    def _write_chunk(self, index: int, offset: int, part: memoryview) -> None:
+        chunk = self._chunks.get(index)
+        end = offset + len(part)
+        if offset == 0 and (chunk is None or len(chunk) <= end):
+            self._chunks[index] = bytearray(part)
+            self._owned.add(index)
+            return
+        chunk = self._own(index)
+        if len(chunk) < end:
+            chunk.extend(_ZEROS[: end - len(chunk)])
+        # Through a view: assigning to a slice of the bytearray itself would copy the part first.
+        with memoryview(chunk) as target:
+            target[offset:end] = part
+
+    def _own(self, index: int) -> bytearray:
+        chunk = self._chunks.get(index)
+        if chunk is None:
+            chunk = self._chunks[index] = bytearray()
+        elif index not in self._owned:
+            chunk = self._chunks[index] = bytearray(chunk)
+        self._owned.add(index)
+        return chunk
+
+    def zero(self, start: int, stop: int) -> None:
+        """Make a part read as zeros, dropping whole chunks."""
+        for index in self._indexes(start, stop):
+            base = index * CHUNK_BYTES
+            low, high = max(start - base, 0), min(stop - base, len(self._chunks[index]))
+            if low == 0 and high == len(self._chunks[index]):
+                del self._chunks[index]
+                self._owned.discard(index)
+            elif low < high:
+                self._own(index)[low:high] = _ZEROS[: high - low]
+
+    def truncate(self, size: int) -> None:
+        """Forget everything from ``size`` on."""
+        last, offset = divmod(size, CHUNK_BYTES)
+        for index in [
+            index for index in self._chunks if index > last or index * CHUNK_BYTES >= size
+        ]:
+            del self._chunks[index]
+            self._owned.discard(index)
+        if last in self._chunks:
+            del self._own(last)[offset:]
+
+    def _indexes(self, start: int, stop: int) -> list[int]:
+        first, last = start // CHUNK_BYTES, -(-stop // CHUNK_BYTES)
+        if last - first > len(self._chunks):
+            return sorted(index for index in self._chunks if first <= index < last)
+        return [index for index in range(first, last) if index in self._chunks]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes."""
+        parts: list[bytes | memoryview] = []
+        position = start
+        while position < stop:
+            index, offset = divmod(position, CHUNK_BYTES)
+            count = min(CHUNK_BYTES - offset, stop - position)
+            chunk = self._chunks.get(index, b"")
+            part = memoryview(chunk)[offset : offset + count]
+            parts.append(part)
+            if len(part) < count:
+                parts.append(_ZEROS[: count - len(part)])
+            position += count
+        return b"".join(parts)
+
+    def clone(self) -> MemoryContent:
+        """Return a copy that shares the chunks until one side changes them."""
+        twin = MemoryContent()
+        twin._chunks = self._chunks.copy()
+        self._owned.clear()
+        return twin
+
+    def discard(self) -> None:
+        """Forget all chunks."""
+        self._chunks.clear()
+        self._owned.clear()
+
+
+class DiskContent:
+    """A sparse file."""
+
+    __slots__ = ("_contents", "_path", "key")
+
+    def __init__(self, contents: DiskContents, key: str) -> None:
+        self._contents = contents
+        self.key = key
+        self._path = contents.path(key)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def write(self, start: int, data: Body) -> None:
+        """Store bytes."""
+        view = memoryview(data)
+        descriptor = self._open()
+        try:
+            while view:
+                written = os.pwrite(descriptor, view, start)
+                view, start = view[written:], start + written
+        finally:
+            os.close(descriptor)
+
+    def zero(self, start: int, stop: int) -> None:
+        """Make a part read as zeros; at the end of the file its space is given back."""
+        descriptor = self._open()
+        try:
+            size = os.fstat(descriptor).st_size
+            stop = min(stop, size)
+            if stop == size and start < stop:
+                os.ftruncate(descriptor, start)
+                return
+            while start < stop:
+                start += os.pwrite(descriptor, _ZEROS[: stop - start], start)
+        finally:
+            os.close(descriptor)
+
+    def truncate(self, size: int) -> None:
+        """Forget everything from ``size`` on."""
+        descriptor = self._open()
+        try:
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes."""
+        descriptor = self._open()
+        try:
+            data = os.pread(descriptor, stop - start, start)
+        finally:
+            os.close(descriptor)
+        return data if len(data) == stop - start else data.ljust(stop - start, b"\0")
+
+    def clone(self) -> DiskContent:
+        """Return a copy in a file of its own, holes kept as holes."""
+        twin = self._contents.new()
+        source, target = self._open(), twin._open()
+        try:
+            _copy_sparse(source, target)
+        finally:
+            os.close(source)
+            os.close(target)
+        return twin
+
+    def discard(self) -> None:
+        """Remove the file once nothing on disk refers to it any more."""
+        self._contents.doomed.append(self._path)
+
+
+def _copy_sparse(source: int, target: int) -> None:
+    size = os.fstat(source).st_size
+    os.ftruncate(target, size)
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(source, position, os.SEEK_DATA)
+        except OSError:  # no data after this point
+            return
+        position = os.lseek(source, start, os.SEEK_HOLE)
+        while start < position:
+            data = os.pread(source, min(PIECE_BYTES, position - start), start)
+            start += os.pwrite(target, data, start)
+
+
+class MemoryContents:
+    """Makes contents that live in memory."""
+
+    def new(self) -> Content:
+        """Return an empty content."""
+        return MemoryContent()
+
+    def sweep(self) -> None:
+        """Do nothing: what is discarded is gone."""
+
+
+class DiskContents:
+    """Makes contents that live in sparse files of one directory.
+
+    Attributes:
+        doomed: files to remove after the commit that stops referring to them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.doomed: list[Path] = []
+        directory.mkdir(parents=True, exist_ok=True)
+        self._next = 1 + max((int(path.name, 16) for path in directory.iterdir()), default=0)
+
+    def path(self, key: str) -> Path:
+        """Return where a content lies."""
+        return self._directory / key
+
+    def new(self) -> DiskContent:
+        """Return an empty content."""
+        key = f"{self._next:016x}"
+        self._next += 1
+        return DiskContent(self, key)
+
+    def open(self, key: str) -> DiskContent:
+        """Return the content of that key."""
+        return DiskContent(self, key)
+
+    def sweep(self) -> None:
+        """Remove the files that were discarded."""
+        for path in self.doomed:
+            path.unlink(missing_ok=True)
+        self.doomed.clear()
+
+    def keep_only(self, keys: set[str]) -> None:
+        """Remove every file but these: what a killed process left behind."""
+        for path in self._directory.iterdir():
+            if path.name not in keys:
+                path.unlink()

@@ -1,0 +1,281 @@
+"""A plan of faults: which requests go wrong, and how (docs/emulator.md describes the JSON)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from azfilesfs.emulator.answer import Answer, BodySource
+from azfilesfs.emulator.request import Request
+
+CUTS: Final = ("before", "request", "after", "body")
+
+
+class ConnectionCut(ConnectionResetError):
+    """The connection is cut by plan. In process this is what the caller of the application gets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRule:
+    """One rule: what it matches, when it fires, what then happens.
+
+    Attributes:
+        operation: pattern of the operation's name in the REST reference (``Put*``).
+        path: pattern of ``SHARE/DIR/FILE``.
+        headers: patterns of request headers by lower-case name.
+        nth: fires at these matches only, counted from 1; empty for every match.
+        times: fires at most so often; None for no limit.
+        probability: fires with it, by the plan's seed.
+        status: answers with it instead, ``effect`` says whether the operation is done all the same.
+        code: ``x-ms-error-code`` of that answer.
+        answer_headers: set in the answer, after everything else.
+        delay: seconds to wait before the request is looked at.
+        cut: closes the connection ``before`` the effect, in the middle of the ``request``, ``after`` the
+            effect without an answer, or in the middle of the ``body`` of the answer.
+        truncate: bytes that the body of the answer loses at its end, Content-Length adapted.
+        corrupt: inverts a byte in the middle of the answer's body.
+        etag: ``stale`` for the ETag that the path showed before the last change, else a literal value.
+    """
+
+    operation: str = "*"
+    path: str = "*"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    nth: tuple[int, ...] = ()
+    times: int | None = None
+    probability: float = 1.0
+    status: int | None = None
+    code: str = "InternalError"
+    effect: bool = False
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    cut: str | None = None
+    truncate: int = 0
+    corrupt: bool = False
+    etag: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Any) -> FaultRule:
+        """Read one rule of a plan.
+
+        Raises:
+            ValueError: it is not as documented.
+        """
+        if not isinstance(data, dict):
+            raise ValueError("a fault rule is an object")
+        unknown = data.keys() - _KINDS.keys()
+        if unknown:
+            raise ValueError(f"a fault rule has no field {min(unknown)!r}")
+        for name, value in data.items():
+            if not isinstance(value, _KINDS[name]) or (
+                isinstance(value, bool) and bool not in _KINDS[name]
+            ):
+                raise ValueError(f"the field {name!r} of a fault rule has the wrong type")
+        values: dict[str, Any] = dict(data)
+        nth = values.get("nth", ())
+        values["nth"] = (nth,) if isinstance(nth, int) else tuple(nth)
+        if not all(isinstance(number, int) and number >= 1 for number in values["nth"]):
+            raise ValueError("nth is a number from 1, or a list of such")
+        for name in ("headers", "answer_headers"):
+            pairs = values.get(name, {})
+            if not all(isinstance(value, str) for value in pairs.values()):
+                raise ValueError(f"{name} maps names to texts")
+            values[name] = {key.lower(): value for key, value in pairs.items()}
+        if values.get("cut", "body") not in CUTS:
+            raise ValueError(f"cut is one of {', '.join(CUTS)}")
+        if values.get("delay", 0) < 0 or not 0 <= values.get("probability", 1) <= 1:
+            raise ValueError("delay must not be negative, probability lies between 0 and 1")
+        return cls(**values)
+
+    def matches(self, operation: str, request: Request) -> bool:
+        """Tell whether the rule is about this request."""
+        return (
+            fnmatchcase(operation, self.operation)
+            and fnmatchcase("/".join(request.segments), self.path)
+            and all(
+                fnmatchcase(request.headers.get(name, ""), pattern)
+                for name, pattern in self.headers.items()
+            )
+        )
+
+
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "operation": (str,),
+    "path": (str,),
+    "headers": (dict,),
+    "nth": (int, list, tuple),
+    "times": (int,),
+    "probability": (int, float),
+    "status": (int,),
+    "code": (str,),
+    "effect": (bool,),
+    "answer_headers": (dict,),
+    "delay": (int, float),
+    "cut": (str,),
+    "truncate": (int,),
+    "corrupt": (bool,),
+    "etag": (str,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """Rules in order of precedence, and the seed of their probabilities."""
+
+    rules: tuple[FaultRule, ...] = ()
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, data: Any) -> FaultPlan:
+        """Read the body of ``PUT /_emulator/faults``.
+
+        Raises:
+            ValueError: it is not as documented.
+        """
+        if not isinstance(data, dict) or not data.keys() <= {"rules", "seed"}:
+            raise ValueError("a fault plan is an object with rules and seed")
+        rules, seed = data.get("rules", []), data.get("seed", 0)
+        if not isinstance(rules, list | tuple) or not isinstance(seed, int):
+            raise ValueError("rules is a list, seed a whole number")
+        return cls(tuple(FaultRule.from_json(rule) for rule in rules), seed)
+
+
+@dataclass(slots=True)
+class _Progress:
+    rule: FaultRule
+    matched: int = 0
+    fired: int = 0
+
+
+class Faults:
+    """The plan in force and how far it has got."""
+
+    def __init__(self) -> None:
+        self._progress: list[_Progress] = []
+        self._random = random.Random(0)  # noqa: S311  # repeatable by its seed, which is the point
+        self._etags: dict[str, tuple[str, str]] = {}
+
+    def set_plan(self, plan: FaultPlan | Mapping[str, Any]) -> None:
+        """Replace the plan and start counting matches anew.
+
+        Raises:
+            ValueError: a plan given as JSON data is not as documented.
+        """
+        if not isinstance(plan, FaultPlan):
+            plan = FaultPlan.from_json(plan)
+        self._progress = [_Progress(rule) for rule in plan.rules]
+        self._random = random.Random(plan.seed)  # noqa: S311  # as above
+
+    def add(self, **rule: Any) -> None:
+        """Append one rule, its fields as in JSON.
+
+        Raises:
+            ValueError: it is not as documented.
+        """
+        self._progress.append(_Progress(FaultRule.from_json(rule)))
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        self.set_plan(FaultPlan())
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``GET /_emulator/faults`` shows: for each rule how often it matched and fired."""
+        return {
+            "rules": [
+                {
+                    "operation": item.rule.operation,
+                    "path": item.rule.path,
+                    "matched": item.matched,
+                    "fired": item.fired,
+                }
+                for item in self._progress
+            ]
+        }
+
+    def choose(self, operation: str, request: Request) -> FaultRule | None:
+        """Return the rule that fires for this request, None for none; every matching rule counts it."""
+        chosen: _Progress | None = None
+        for item in self._progress:
+            if not item.rule.matches(operation, request):
+                continue
+            item.matched += 1
+            if chosen is None and self._fires(item):
+                chosen = item
+        if chosen is None:
+            return None
+        chosen.fired += 1
+        return chosen.rule
+
+    def _fires(self, item: _Progress) -> bool:
+        rule = item.rule
+        if rule.nth and item.matched not in rule.nth:
+            return False
+        if rule.times is not None and item.fired >= rule.times:
+            return False
+        # The generator is asked only where chance decides, so that other rules do not disturb it.
+        return rule.probability >= 1.0 or self._random.random() < rule.probability
+
+    def note_answer(self, path: str, answer: Answer) -> None:
+        """Remember the ETag that a path shows, for ``stale``; only while there is a plan."""
+        if self._progress:
+            etag = dict(answer.headers).get("etag")
+            if etag is not None:
+                current, _ = self._etags.get(path, (etag, etag))
+                if current != etag:
+                    self._etags[path] = (etag, current)
+                else:
+                    self._etags.setdefault(path, (etag, etag))
+
+    def spoil(self, rule: FaultRule, path: str, answer: Answer) -> int | None:
+        """Change an answer as a rule wants it, and return after how many bytes of its body to cut.
+
+        None does not cut; 0 cuts without a byte of the answer.
+        """
+        if rule.truncate:
+            length = max(answer.body_length - rule.truncate, 0)
+            answer.body = SpoiledBody(answer.body, length, None)
+            if answer.content_length is not None:
+                answer.content_length = length
+        if rule.corrupt and answer.body_length:
+            answer.body = SpoiledBody(answer.body, answer.body_length, answer.body_length // 2)
+        if rule.etag is not None:
+            self._set_etag(rule.etag, path, answer)
+        for name, value in rule.answer_headers.items():
+            answer.headers = [pair for pair in answer.headers if pair[0] != name]
+            answer.headers.append((name, value))
+        if rule.cut == "after":
+            return 0
+        return answer.body_length // 2 if rule.cut == "body" else None
+
+    def _set_etag(self, wanted: str, path: str, answer: Answer) -> None:
+        for index, (name, value) in enumerate(answer.headers):
+            if name == "etag":
+                shown = wanted
+                if wanted == "stale":
+                    current, previous = self._etags.get(path, (value, value))
+                    shown = previous if current == value else current
+                answer.headers[index] = (name, shown)
+
+
+class SpoiledBody:
+    """A body that ends early, or has one byte inverted."""
+
+    __slots__ = ("_body", "_flip", "length")
+
+    def __init__(self, body: bytes | BodySource, length: int, flip: int | None) -> None:
+        self._body = body
+        self._flip = flip
+        self.length = length
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what is left of the body."""
+        position = 0
+        pieces = [self._body] if isinstance(self._body, bytes) else self._body.pieces()
+        for piece in pieces:
+            part = bytearray(piece[: self.length - position])
+            if self._flip is not None and 0 <= self._flip - position < len(part):
+                part[self._flip - position] ^= 0xFF
+            position += len(part)
+            yield bytes(part)
