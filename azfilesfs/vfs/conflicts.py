@@ -62,15 +62,18 @@ class ConflictResolver:
     def give_up(self, inode: Inode, dirty: DirtyFile, remote: Properties | None) -> VfsError:
         """Move the local changes to the kept records; the inode shows the remote file from now on.
 
-        Every handle that is open for writing reports ESTALE from now on: its program believes in
-            bytes that are not there.
+        Every handle that is open for writing reports ESTALE from now on, for its program believes
+        in bytes that are not there.
         """
         what = "was changed" if remote is not None else "was removed"
         try:
             record = dirty.staged.keep(f"the file {what} by another client")
         except OSError as error:
             return VfsError(errno.EIO, f"the staging area: {error}", logging.ERROR)
-        reason = f"it {what} by another client; the local changes are kept: azfilesfs recover show {record.id}"
+        reason = (
+            f"it {what} by another client; the local changes are kept: "
+            f"azfilesfs recover show {record.id}"
+        )
         number = errno.EEXIST if dirty.exclusive and dirty.base is None else errno.ESTALE
         failure = VfsError(number, reason, logging.WARNING)
         _LOG.warning("conflict on %r: %s", str(record.path), reason)

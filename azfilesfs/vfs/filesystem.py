@@ -113,7 +113,7 @@ class FileSystem:
 
     @classmethod
     @asynccontextmanager
-    async def open(
+    async def open(  # noqa: PLR0913  # the layers below, each by keyword
         cls,
         share: ShareClient,
         root: SharePath,

@@ -127,7 +127,7 @@ class Flusher:
                     await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
         except VfsError as error:
             job.error = error
-        except Exception as error:  # the nursery carries every upload: one must not end the others
+        except Exception as error:  # noqa: BLE001  # one upload must not end all others
             _LOG.exception("uploading %r failed unexpectedly", _shown(inode))
             job.error = VfsError(errno.EIO, f"unexpected: {error}", logging.ERROR)
         finally:

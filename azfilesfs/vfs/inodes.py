@@ -74,8 +74,8 @@ class Inode:
 
     __slots__ = (
         "atime_ns", "changes", "checked_at", "children", "created_here", "dirty", "handles", "kind",
-        "link", "link_of", "local_mtime_ns", "lock", "lookups", "name", "number", "pages_of", "parent",
-        "parked", "place", "properties", "root_path", "writers",
+        "link", "link_of", "local_mtime_ns", "lock", "lookups", "name", "number", "pages_of",
+        "parent", "parked", "place", "properties", "root_path", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -248,9 +248,9 @@ class InodeTable:
         if inode.is_named:
             self._unname(inode)
         inode.place = place
-        if place is Place.GONE and inode.file_id is not None:
-            if self._by_id.get(inode.file_id) is inode:
-                del self._by_id[inode.file_id]
+        file_id = inode.file_id
+        if place is Place.GONE and file_id is not None and self._by_id.get(file_id) is inode:
+            del self._by_id[file_id]
         self.drop_if_unused(inode)
 
     def drop_if_unused(self, inode: Inode) -> None:

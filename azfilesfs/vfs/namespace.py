@@ -312,10 +312,10 @@ class Namespace:
             return
         old = inode.properties
         inode.checked_at = at
-        if old is not None and old.etag == properties.etag and not properties.content.content_type:
+        says_less = not properties.content.content_type
+        if old is not None and says_less and old.validator() == properties.validator():
             # A listing says less than a HEAD: what it lacks is kept while the version is the same.
-            if old.validator() == properties.validator():
-                return
+            return
         self._context.inodes.learn_id(inode, properties)
         if old is not None and old.validator() != properties.validator():
             inode.created_here = False

@@ -15,7 +15,7 @@ ROOT_INODE: Final = 1
 
 
 class OnConflict(Enum):
-    """What becomes of local changes when the remote file moved under them (SEMANTICS, conflicts)."""
+    """What becomes of local changes when the remote file moved under them (docs/SEMANTICS.md)."""
 
     FAIL = "fail"
     COPY = "copy"

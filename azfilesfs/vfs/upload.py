@@ -15,6 +15,7 @@ import trio
 
 from azfilesfs.client import PRESERVE, Times
 from azfilesfs.errors import AzureFilesError, FileNotFound, ParentNotFound, ResourceTypeMismatch
+from azfilesfs.model.extents import ExtentMap
 from azfilesfs.model.limits import RANGE_BYTES
 from azfilesfs.model.properties import ContentHeaders, Properties
 from azfilesfs.model.ranges import ByteRange
@@ -26,7 +27,7 @@ from azfilesfs.vfs.inodes import Inode
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
 
 
-class Conflict(Exception):  # noqa: N818  # not an error of the program: a finding that a policy decides on
+class Conflict(Exception):
     """The remote file is not the version that the local changes stand on.
 
     ``remote`` is what is there, None for nothing.
@@ -180,7 +181,9 @@ class Uploader:
                 content = ContentHeaders(content_type="application/octet-stream")
         sizes = []
         cut = dirty.staged.base_limit
-        if cut < remote.size and cut != plan.size:
+        old = ByteRange(cut, min(remote.size, plan.size))
+        # What the program cut off must not come back under a growth; bytes that we send replace it.
+        if old.length > 0 and not ExtentMap(plan.extents).covers(old):
             sizes.append(cut)
         if plan.size != (sizes[-1] if sizes else remote.size):
             sizes.append(plan.size)
