@@ -6,6 +6,13 @@ listed in ``__all__`` is public.
 """
 
 from azfilesfs.client.breaker import BreakerPolicy, BreakerState
+from azfilesfs.client.credential_sources import (
+    CredentialValues,
+    FileCredentials,
+    read_credential_file,
+    values_from_environment,
+    values_from_text,
+)
 from azfilesfs.client.credentials import (
     Credential,
     CredentialProvider,
@@ -34,9 +41,32 @@ from azfilesfs.client.responses import (
     ShareProperties,
 )
 from azfilesfs.client.retry import NO_RETRIES, RetryPolicy, RetryRule
-from azfilesfs.client.secret import Secret
+from azfilesfs.client.sas import (
+    Protocols,
+    ResponseHeaders,
+    SasLimits,
+    SasScope,
+    UserDelegationKey,
+    account_sas,
+    drop_box_share_sas,
+    list_shares_sas,
+    read_only_file_sas,
+    read_only_share_sas,
+    read_write_share_sas,
+    service_sas,
+    user_delegation_sas,
+    write_file_sas,
+)
+from azfilesfs.client.secret import Secret, redact
 from azfilesfs.client.service import ShareClient, ShareServiceClient
+from azfilesfs.client.shared_state import (
+    append,
+    create_exclusively,
+    held_lease,
+    update_if_unchanged,
+)
 from azfilesfs.client.timeouts import TimeoutPolicy
+from azfilesfs.client.transfers import NewFile, Sink, Source, TransferOptions, download, upload
 from azfilesfs.client.transport import HttpRequest, HttpResponse, HttpTransport, asgi_transport
 
 __all__ = [
@@ -51,32 +81,62 @@ __all__ = [
     "ClientOptions",
     "Credential",
     "CredentialProvider",
+    "CredentialValues",
     "Endpoint",
     "FileContent",
+    "FileCredentials",
     "FileLease",
     "FileStream",
     "HttpRequest",
     "HttpResponse",
     "HttpTransport",
     "ListPage",
+    "NewFile",
     "NullObserver",
+    "Protocols",
     "RangeList",
     "RangeWritten",
     "RequestObserver",
+    "ResponseHeaders",
     "RetryEvent",
     "RetryPolicy",
     "RetryRule",
     "SasCredential",
+    "SasLimits",
+    "SasScope",
     "Secret",
     "ShareClient",
     "ShareItem",
     "ShareProperties",
     "ShareServiceClient",
     "SharedKeyCredential",
+    "Sink",
+    "Source",
     "StaticCredentials",
     "TimeMark",
     "TimeoutPolicy",
     "Times",
+    "TransferOptions",
+    "UserDelegationKey",
+    "account_sas",
+    "append",
     "asgi_transport",
+    "create_exclusively",
+    "download",
+    "drop_box_share_sas",
+    "held_lease",
+    "list_shares_sas",
     "parse_connection_string",
+    "read_credential_file",
+    "read_only_file_sas",
+    "read_only_share_sas",
+    "read_write_share_sas",
+    "redact",
+    "service_sas",
+    "update_if_unchanged",
+    "upload",
+    "user_delegation_sas",
+    "values_from_environment",
+    "values_from_text",
+    "write_file_sas",
 ]

@@ -2,7 +2,8 @@
 
 It counts connection failures, timeouts and 500s. Answers such as 404 are successes: the service is
 there. Throttling (503, 429) counts as neither. While open, callers wait; after the reset time one
-of them at a time goes ahead as the probe."""
+of them at a time goes ahead as the probe.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ class Breaker:
         return self._epoch
 
     def retry_at(self) -> float | None:
-        """Return when an open breaker will admit a probe, None where only a change of state helps."""
+        """Return when an open breaker admits a probe, None where only a change of state helps."""
         if self._state is BreakerState.OPEN:
             return self._opened_at + self._policy.reset_seconds
         return None
@@ -89,7 +90,8 @@ class Breaker:
         """Take in the outcome of an admitted attempt; one that was given up counts as neutral.
 
         Attempts admitted before the last change of state say nothing about the present one and are
-        ignored."""
+        ignored.
+        """
         if ticket != self._epoch:
             return
         self._probing = False

@@ -1,4 +1,4 @@
-"""Who we are to the service: an account key or a shared access signature, and where the current one comes from."""
+"""Who we are to the service: a key or a signature, and where the current one comes from."""
 
 from __future__ import annotations
 
@@ -81,14 +81,17 @@ Credential = SharedKeyCredential | SasCredential
 
 
 class CredentialProvider(Protocol):
-    """Where the client gets its credential; asked for each attempt, so that a rotation needs no restart."""
+    """Where the client gets its credential; asked for each attempt.
+
+    So a rotated key needs no restart.
+    """
 
     def current(self) -> Credential:
         """Return the credential to use now."""
         ...
 
     async def refresh(self) -> bool:
-        """Look for a newer credential after the service refused this one; say whether it changed."""
+        """Look for a newer credential after a refusal of this one; say whether it changed."""
         ...
 
 

@@ -20,7 +20,7 @@ DEFAULT_SUFFIX: Final = "core.windows.net"
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host of a URL is this machine by name (``localhost``) or by loopback address."""
+    """Tell whether the host of a URL is ``localhost`` or a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -60,7 +60,7 @@ class Endpoint:
 
     @classmethod
     def of_url(cls, url: str, account: str | None = None) -> Endpoint:
-        """Return the endpoint at a URL; the account is taken from its path or its host unless given.
+        """Return the endpoint at a URL; the account is that of its path or host unless given.
 
         Raises:
             ConfigurationError: the URL is unusable, or names no account.
@@ -161,7 +161,8 @@ def parse_connection_string(text: str) -> tuple[Endpoint, Credential]:
     fields = _fields(text)
     if fields.get("UseDevelopmentStorage", "").lower() == "true":
         raise ConfigurationError(
-            "UseDevelopmentStorage=true names an emulator without a file service; name a FileEndpoint"
+            "UseDevelopmentStorage=true names an emulator without a file service;"
+            " name a FileEndpoint"
         )
     endpoint = _endpoint(fields)
     if token := fields.get("SharedAccessSignature"):

@@ -50,7 +50,10 @@ class FileOperations(ShareOperations):
         metadata: Mapping[str, str] | None = None,
         lease_id: str | None = None,
     ) -> Properties:
-        """Create a file, or overwrite the one of that name: its content is gone, its file id stays (Create File).
+        """Create a file, or overwrite the one of that name (Create File).
+
+        What is overwritten loses its content and keeps its file id. Data go with the request where the
+        service version takes them (``has_create_with_data``).
 
         Args:
             path: where.
@@ -69,7 +72,7 @@ class FileOperations(ShareOperations):
             ReadOnlyFile: a file of that name has the ReadOnly attribute.
             FileTooLarge: the size is beyond 4 TiB, or the data beyond 4 MiB.
             InvalidPath: the name is one that the service forbids.
-            ValueError: data were given and the service version in use takes none.
+            ValueError: data were given and the service version takes none.
         """
         path.check()
         body: Buffer = b"" if data is None else data
@@ -88,9 +91,7 @@ class FileOperations(ShareOperations):
             headers={
                 "x-ms-type": "file",
                 "x-ms-content-length": str(size),
-                **(times or Times()).headers(),
-                **attribute_headers(attributes),
-                **content_headers(content),
+                **_property_headers(times, attributes, content),
                 **metadata_headers(metadata),
                 **lease_headers(lease_id),
             },
@@ -180,7 +181,7 @@ class FileOperations(ShareOperations):
         content: ContentHeaders | None = None,
         lease_id: str | None = None,
     ) -> Properties:
-        """Set size, times, attributes and HTTP properties; what is omitted stays (Set File Properties).
+        """Set size, times, attributes, HTTP properties; omitted ones stay (Set File Properties).
 
         The HTTP properties are one group: with ``content`` given, those that are None in it are
             cleared; an entirely empty
@@ -210,8 +211,7 @@ class FileOperations(ShareOperations):
             query={"comp": "properties"},
             headers={
                 **resize,
-                **(times or Times()).headers(),
-                **attribute_headers(attributes),
+                **_property_headers(times, attributes, None),
                 **group,
                 **lease_headers(lease_id),
             },
@@ -258,6 +258,16 @@ class FileOperations(ShareOperations):
             mutates=True,
         )
         return etag_of_answer((await self._execute(call)).headers)
+
+
+def _property_headers(
+    times: Times | None, attributes: FileAttributes | None, content: ContentHeaders | None
+) -> dict[str, str]:
+    return {
+        **(times or Times()).headers(),
+        **attribute_headers(attributes),
+        **content_headers(content),
+    }
 
 
 def _check_size(size: int, data_length: int) -> None:

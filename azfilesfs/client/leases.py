@@ -1,4 +1,4 @@
-"""Leases on files, as the service has them: infinite, never expiring, without renewal (rest.md section 4.1)."""
+"""Leases on files, as the service has them: infinite, without renewal (rest.md section 4.1)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class LeaseOperations(ShareOperations):
     async def change_file_lease(
         self, path: SharePath, lease_id: str, proposed_id: str, *, retry: bool = True
     ) -> FileLease:
-        """Give an active lease another id in one step (Lease File, change). Repeating it is harmless at the service.
+        """Give an active lease another id in one step (Lease File, change).
+
+        Repeating it after a lost answer gives the same lease; for ``retry`` see
+        ``acquire_file_lease``.
 
         Raises:
             LeaseIdMismatch: neither id is the active one.
@@ -57,7 +60,9 @@ class LeaseOperations(ShareOperations):
         return _lease(await self._lease_file(path, "change", headers, 200, retry=retry))
 
     async def release_file_lease(self, path: SharePath, lease_id: str) -> None:
-        """Give a lease up (Lease File, release). One that is gone after a lost answer counts as released.
+        """Give a lease up (Lease File, release).
+
+        One that is gone when the request is repeated after a lost answer counts as released.
 
         Raises:
             LeaseNotPresent: there is no lease.
@@ -71,7 +76,9 @@ class LeaseOperations(ShareOperations):
                 raise
 
     async def break_file_lease(self, path: SharePath) -> None:
-        """End whatever lease is on a file, at once (Lease File, break). Anyone who may write may do this.
+        """End whatever lease is on a file, at once (Lease File, break).
+
+        Anyone who may write may do this.
 
         Raises:
             LeaseNotPresent: there is none; where it is gone after a lost answer, that counts as

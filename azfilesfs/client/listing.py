@@ -2,7 +2,8 @@
 
 A page of 5,000 entries is 2.7 MB and would hold the event loop for about 100 ms; so it is fed in
 pieces with a checkpoint after each. Names are passed on as listed: whether one can be shown is for
-the caller to judge."""
+the caller to judge.
+"""
 
 from __future__ import annotations
 

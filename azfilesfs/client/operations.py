@@ -1,17 +1,40 @@
-"""What the operations of a share have in common: the share, the pipeline, and the building of calls."""
+"""What the operations of a share have in common: share, pipeline, the building of calls."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Final, TypedDict, Unpack
 
 from azfilesfs.client.pipeline import Pipeline
-from azfilesfs.client.requests import Call, Target, check_sendable
+from azfilesfs.client.requests import Buffer, Call, Target, check_sendable
+from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import WireAnswer
 from azfilesfs.model.paths import SharePath, check_share_name
 
+_RESTYPE: Final[Mapping[Target, Mapping[str, str]]] = {
+    Target.SERVICE: {},
+    Target.SHARE: {"restype": "share"},
+    Target.DIRECTORY: {"restype": "directory"},
+    Target.FILE: {},
+}
+
+
+class CallParts(TypedDict, total=False):
+    """The parts of a call that have a default."""
+
+    headers: Mapping[str, str]
+    source: tuple[str, SharePath]
+    body: Buffer
+    success: frozenset[int]
+    budget: Budget
+    mutates: bool
+    repeat: bool
+    body_limit: int | None
+    since: str
+
 
 class ShareOperations:
-    """Base of the operations on one share; the subclasses add one subject each and share this state."""
+    """Base of the operations on one share; each subclass adds one subject."""
 
     def __init__(self, pipeline: Pipeline, name: str) -> None:
         """Address a share.
@@ -25,27 +48,29 @@ class ShareOperations:
 
     @property
     def service_version(self) -> str:
-        """The service version in use: the configured one, or an older one once the service has refused it."""
+        """The service version in use: the configured one, or an older one after a refusal."""
         return self._pipeline.version
 
     def _call(
-        self, name: str, method: str, target: Target, path: SharePath | None, **more: Any
+        self,
+        name: str,
+        method: str,
+        target: Target,
+        path: SharePath | None,
+        query: Mapping[str, str | None] | None = None,
+        **parts: Unpack[CallParts],
     ) -> Call:
         if path is not None:
             check_sendable(path)
-        query = dict(more.pop("query", {}))
-        if target is Target.SHARE:
-            query = {"restype": "share", **query}
-        elif target is Target.DIRECTORY:
-            query = {"restype": "directory", **query}
+        given = {**_RESTYPE[target], **(query or {})}
         return Call(
             name=name,
             method=method,
             target=target,
             share=self.name,
             path=path,
-            query={key: value for key, value in query.items() if value is not None},
-            **more,
+            query={key: value for key, value in given.items() if value is not None},
+            **parts,
         )
 
     async def _execute(self, call: Call) -> WireAnswer:

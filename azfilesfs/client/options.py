@@ -58,7 +58,7 @@ class RetryEvent:
 
 
 class RequestObserver(Protocol):
-    """What a client tells of its work. Called synchronously, must return at once and must not raise."""
+    """What a client tells of its work; its methods must return at once and must not raise."""
 
     def attempt_finished(self, event: AttemptEvent) -> None:
         """Take note of one request, whatever became of it."""
@@ -81,7 +81,7 @@ class RequestObserver(Protocol):
         ...
 
     def version_changed(self, version: str) -> None:
-        """Take note that the service refused the version, and which older one is used from now on."""
+        """Take note that the service refused the version, and which older one is used now."""
         ...
 
 

@@ -1,8 +1,9 @@
-"""How a call becomes an answer: deadline, retries, breaker, signing and sending of each attempt, and the decision about errors.
+"""How a call becomes an answer: deadline, retries, breaker, signing, sending, deciding.
 
 Called by the operations. Concurrency rule: the only state shared between calls is the service
 version and the breaker; both change in synchronous steps. Whatever a call holds (a ticket of the
-breaker, a token of the transport) is given back synchronously."""
+breaker, a token of the transport) is given back synchronously.
+"""
 
 from __future__ import annotations
 
@@ -10,55 +11,22 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import trio
 
 from azfilesfs import errors
 from azfilesfs.client.breaker import Outcome
-from azfilesfs.client.credentials import Credential, CredentialProvider
+from azfilesfs.client.credentials import CredentialProvider
 from azfilesfs.client.endpoint import Endpoint
 from azfilesfs.client.gate import BreakerGate
-from azfilesfs.client.options import AttemptEvent, ClientOptions, NullObserver, RetryEvent
+from azfilesfs.client.options import ClientOptions, NullObserver, RetryEvent
+from azfilesfs.client.progress import Counted, Progress
 from azfilesfs.client.requests import SMALL_ANSWER_BYTES, Call
 from azfilesfs.client.service_errors import error_of
 from azfilesfs.client.transport import Transport, WireAnswer, WireRequest, WireStream
 from azfilesfs.client.wire import signed_request
 from azfilesfs.model.versions import next_older
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What has become of one call so far.
-
-    Attributes:
-        attempts: attempts begun.
-        failures: attempts failed that count for the retry policy.
-        in_flight: a request may be on its way now.
-        is_ambiguous: an earlier attempt may have taken effect.
-        waits_for_breaker: the call is held back by the open breaker.
-        credential: the one last used.
-        version: the one last used.
-        has_refreshed: the provider was asked for a newer credential once.
-        last_error: what the last failed attempt met.
-        received, status, request_id: of the last answer.
-    """
-
-    call: Call
-    started: float
-    deadline: float
-    attempts: int = 0
-    failures: int = 0
-    in_flight: bool = False
-    is_ambiguous: bool = False
-    waits_for_breaker: bool = False
-    credential: Credential | None = None
-    version: str = ""
-    has_refreshed: bool = False
-    last_error: errors.AzureFilesError | None = None
-    received: int = 0
-    status: int | None = None
-    request_id: str | None = None
 
 
 class Pipeline:
@@ -141,11 +109,11 @@ class Pipeline:
             finally:
                 self._tell_operation(progress, error, cancelled=cancelled)
 
-    def _begin(self, call: Call) -> _Progress:
+    def _begin(self, call: Call) -> Progress:
         now = trio.current_time()
-        return _Progress(call, now, now + self._options.timeouts.seconds(call.budget))
+        return Progress(call, now, now + self._options.timeouts.seconds(call.budget))
 
-    async def _repeat(self, progress: _Progress) -> WireAnswer:
+    async def _repeat(self, progress: Progress) -> WireAnswer:
         while True:
             try:
                 return await self._attempt(progress)
@@ -154,7 +122,7 @@ class Pipeline:
             if settled is not None:
                 return settled
 
-    async def _attempt(self, progress: _Progress) -> WireAnswer:
+    async def _attempt(self, progress: Progress) -> WireAnswer:
         call = progress.call
         async with self._admitted(progress) as request:
             answer = await self._transport.send(request, _limit(call))
@@ -162,14 +130,14 @@ class Pipeline:
             self._judge(progress, request, answer)
             return answer
 
-    async def _open_repeatedly(self, progress: _Progress, stack: AsyncExitStack) -> WireStream:
+    async def _open_repeatedly(self, progress: Progress, stack: AsyncExitStack) -> WireStream:
         while True:
             try:
                 return await self._open(progress, stack)
             except errors.AzureFilesError as error:
                 await self._after_failure(progress, error)
 
-    async def _open(self, progress: _Progress, stack: AsyncExitStack) -> WireStream:
+    async def _open(self, progress: Progress, stack: AsyncExitStack) -> WireStream:
         async with self._admitted(progress) as request, AsyncExitStack() as attempt:
             answer = await attempt.enter_async_context(self._transport.stream(request))
             body = b""
@@ -178,12 +146,11 @@ class Pipeline:
             whole = WireAnswer(answer.status, answer.headers, answer.raw_headers, body)
             self._judge(progress, request, whole)
             stack.push_async_exit(attempt.pop_all())
-            return replace(answer, chunks=_Counted(answer.chunks, progress))
+            return replace(answer, chunks=Counted(answer.chunks, progress))
 
     @asynccontextmanager
-    async def _admitted(self, progress: _Progress) -> AsyncIterator[WireRequest]:
+    async def _admitted(self, progress: Progress) -> AsyncIterator[WireRequest]:
         """Hold a ticket of the breaker during an attempt, and tell the observer of its end."""
-        call = progress.call
         progress.waits_for_breaker = True
         ticket = await self._gate.enter()
         progress.waits_for_breaker = False
@@ -203,13 +170,9 @@ class Pipeline:
         finally:
             progress.in_flight = progress.in_flight and cancelled
             self._gate.leave(ticket, outcome)
-            self._observer.attempt_finished(
-                self._event(
-                    progress, started, error, cancelled=cancelled, sent=memoryview(call.body).nbytes
-                )
-            )
+            self._observer.attempt_finished(progress.event(started, error, cancelled=cancelled))
 
-    def _sign(self, progress: _Progress) -> WireRequest:
+    def _sign(self, progress: Progress) -> WireRequest:
         call = progress.call
         progress.attempts += 1
         progress.credential = self._credentials.current()
@@ -217,7 +180,7 @@ class Pipeline:
         progress.status, progress.request_id, progress.received = None, None, 0
         if progress.version < call.since:
             raise errors.UnsupportedServiceVersion(
-                f"{call.name} needs service version {call.since}; the service takes {progress.version}"
+                f"{call.name} needs service version {call.since}, not {progress.version}"
             )
         return signed_request(
             self.endpoint,
@@ -228,7 +191,7 @@ class Pipeline:
             timeouts=self._options.timeouts,
         )
 
-    def _judge(self, progress: _Progress, request: WireRequest, answer: WireAnswer) -> None:
+    def _judge(self, progress: Progress, request: WireRequest, answer: WireAnswer) -> None:
         """Accept an answer, or raise what it stands for."""
         progress.status = answer.status
         progress.request_id = answer.headers.get("x-ms-request-id")
@@ -246,7 +209,7 @@ class Pipeline:
             self._is_version_confirmed = True
 
     async def _after_failure(
-        self, progress: _Progress, error: errors.AzureFilesError
+        self, progress: Progress, error: errors.AzureFilesError
     ) -> WireAnswer | None:
         """Make ready for another attempt, or raise.
 
@@ -274,7 +237,7 @@ class Pipeline:
             RetryEvent(
                 operation=call.name,
                 share=call.share,
-                path=_shown(call),
+                path=call.shown_path,
                 attempt=progress.attempts,
                 delay=delay,
                 error=error,
@@ -283,14 +246,14 @@ class Pipeline:
         await trio.sleep(delay)
         return None
 
-    def _complete(self, progress: _Progress, error: errors.AzureFilesError) -> None:
+    def _complete(self, progress: Progress, error: errors.AzureFilesError) -> None:
         error.operation = progress.call.name
-        error.path = _shown(progress.call)
+        error.path = progress.call.shown_path
         error.status = error.status if error.status is not None else progress.status
         error.request_id = error.request_id or progress.request_id
         error.may_have_been_applied = progress.is_ambiguous
 
-    def _steps_down(self, progress: _Progress, error: errors.AzureFilesError) -> bool:
+    def _steps_down(self, progress: Progress, error: errors.AzureFilesError) -> bool:
         if not isinstance(error, errors.UnsupportedServiceVersion) or error.status is None:
             return False
         if progress.version == self._version:
@@ -302,7 +265,7 @@ class Pipeline:
             self._observer.version_changed(older)
         return True
 
-    async def _refreshed(self, progress: _Progress, error: errors.AzureFilesError) -> bool:
+    async def _refreshed(self, progress: Progress, error: errors.AzureFilesError) -> bool:
         if not isinstance(error, errors.AuthenticationError) or progress.has_refreshed:
             return False
         progress.has_refreshed = True
@@ -313,7 +276,7 @@ class Pipeline:
             self._observer.credentials_refreshed(changed=changed)
         return changed
 
-    def _overdue(self, progress: _Progress) -> errors.AzureFilesError:
+    def _overdue(self, progress: Progress) -> errors.AzureFilesError:
         seconds = progress.deadline - progress.started
         error: errors.AzureFilesError
         if progress.waits_for_breaker:
@@ -327,40 +290,11 @@ class Pipeline:
         return error
 
     def _tell_operation(
-        self, progress: _Progress, error: errors.AzureFilesError | None, *, cancelled: bool
+        self, progress: Progress, error: errors.AzureFilesError | None, *, cancelled: bool
     ) -> None:
-        sent = memoryview(progress.call.body).nbytes
         self._observer.operation_finished(
-            self._event(progress, progress.started, error, cancelled=cancelled, sent=sent)
+            progress.event(progress.started, error, cancelled=cancelled)
         )
-
-    @staticmethod
-    def _event(
-        progress: _Progress,
-        started: float,
-        error: errors.AzureFilesError | None,
-        *,
-        cancelled: bool,
-        sent: int,
-    ) -> AttemptEvent:
-        call = progress.call
-        return AttemptEvent(
-            operation=call.name,
-            share=call.share,
-            path=_shown(call),
-            status=progress.status,
-            error=error,
-            seconds=trio.current_time() - started,
-            bytes_sent=sent,
-            bytes_received=progress.received,
-            request_id=progress.request_id,
-            attempt=progress.attempts,
-            cancelled=cancelled,
-        )
-
-
-def _shown(call: Call) -> str | None:
-    return str(call.path) if call.path is not None else None
 
 
 def _limit(call: Call) -> int | None:
@@ -378,22 +312,6 @@ def _outcome(error: errors.AzureFilesError) -> Outcome:
     if isinstance(error, failures):
         return Outcome.FAILURE
     return Outcome.SUCCESS if error.status is not None and error.status < 429 else Outcome.NEUTRAL
-
-
-class _Counted:
-    """Chunks of a streamed answer, counted for the observer."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], progress: _Progress) -> None:
-        self._chunks = chunks
-        self._progress = progress
-
-    def __aiter__(self) -> _Counted:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self._chunks.__anext__()
-        self._progress.received += len(chunk)
-        return chunk
 
 
 async def _read_error(answer: WireStream) -> bytes:

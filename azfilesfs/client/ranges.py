@@ -95,7 +95,9 @@ class RangeOperations(ShareOperations):
         preserve_last_write: bool = False,
         lease_id: str | None = None,
     ) -> RangeWritten:
-        """Turn a range of any length into zeros and free its whole 512-byte blocks (Put Range, clear).
+        """Turn a range of any length into zeros (Put Range, clear).
+
+        Its whole 512-byte blocks are freed.
 
         Raises:
             InvalidRange: it reaches past the end of the file.
@@ -132,7 +134,7 @@ class RangeOperations(ShareOperations):
         lease_id: str | None = None,
         snapshot: str | None = None,
     ) -> RangeList:
-        """Return the written ranges of a file (List Ranges), over all pages where the service version has pages.
+        """Return the written ranges of a file, over all pages (List Ranges).
 
         Raises:
             FileNotFound: the file does not exist.

@@ -153,7 +153,7 @@ def _with_header(call: Call, name: str, value: str) -> Call:
 
 
 def _what_was_read(answer: Answer, asked: ByteRange | None) -> tuple[Properties, ByteRange]:
-    """Check the headers of a read against the request; return the properties and the range that the body holds."""
+    """Check the headers of a read against the request; return properties and range of the body."""
     if asked is None:
         size = required(answer.headers, "content-length", number)
         return shown_properties(answer, EntryKind.FILE, size=size), ByteRange(0, size)

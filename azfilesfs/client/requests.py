@@ -41,7 +41,7 @@ PRESERVE: Final = TimeMark.PRESERVE
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Times to set: Unix nanoseconds (cut to 100 ns when sent), NOW, PRESERVE, or None to leave it to the service.
+    """Times to set: Unix nanoseconds (cut to 100 ns when sent), NOW, PRESERVE, or None.
 
     An omitted time means: on create, now; on Set Properties, what it was (rest.md sections 3.4 and
         5.2).
@@ -125,6 +125,11 @@ class Call:
     body_limit: int | None = SMALL_ANSWER_BYTES
     since: str = ""
     settle: Settle | None = None
+
+    @property
+    def shown_path(self) -> str | None:
+        """The path as messages show it."""
+        return str(self.path) if self.path is not None else None
 
 
 def check_sendable(path: SharePath) -> None:

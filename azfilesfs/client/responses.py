@@ -1,4 +1,4 @@
-"""From the headers of an answer to what it says. Everything arrives from outside: what is missing or garbled is a ProtocolError."""
+"""From the headers of an answer to what it says; what is missing or garbled is a ProtocolError."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FileContent:
 
 @dataclass(frozen=True, slots=True)
 class RangeWritten:
-    """What Put Range answers; ``last_write_time_ns`` is None where the service version does not say."""
+    """What Put Range answers; ``last_write_time_ns`` is None where the service does not say."""
 
     etag: str
     last_modified_ns: int
@@ -65,7 +65,7 @@ class RangeList:
 
 @dataclass(frozen=True, slots=True)
 class FileLease:
-    """A lease held on a file, its ETag, and the service's clock when it answered (whole seconds)."""
+    """A lease that is held, the ETag, and the service's clock at the answer (whole seconds)."""
 
     lease_id: str
     etag: str

@@ -1,4 +1,4 @@
-"""When to repeat an operation, and after how long (specification 6.1). Pure: no clock, no randomness of its own."""
+"""When to repeat an operation, and after how long (specification 6.1). Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RetryRule:
 
 
 def default_rules() -> Mapping[type[errors.AzureFilesError], RetryRule]:
-    """Return the rules of specification 6.1, with its neighbours for the classes that it does not name."""
+    """Return the rules of specification 6.1, and like ones for classes that it does not name."""
     return MappingProxyType(
         {
             errors.ServerBusy: RetryRule(5, 1.0),

@@ -17,7 +17,8 @@ class Secret:
     """A text that shows itself only through ``reveal``.
 
     It is equal to another of the same text and hashable, so that a changed key can be told from an
-    unchanged one."""
+    unchanged one.
+    """
 
     __slots__ = ("_text",)
 
@@ -51,5 +52,6 @@ def redact(text: str) -> str:
 
     It knows SAS signatures (also inside percent-encoded URLs of the copy-source and rename-source
     headers), connection strings and Authorization values. It is a net under the rule that secrets
-    are not put into texts at all."""
+    are not put into texts at all.
+    """
     return _AUTHORIZATION.sub(rf"\1{REDACTED}", _SIGNATURE.sub(rf"\1\2{REDACTED}", text))

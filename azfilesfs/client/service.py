@@ -13,6 +13,7 @@ from azfilesfs.client.directories import DirectoryOperations
 from azfilesfs.client.endpoint import Endpoint, is_loopback
 from azfilesfs.client.files import FileOperations
 from azfilesfs.client.leases import LeaseOperations
+from azfilesfs.client.network import proxy_for
 from azfilesfs.client.options import ClientOptions
 from azfilesfs.client.pipeline import Pipeline
 from azfilesfs.client.ranges import RangeOperations
@@ -22,12 +23,7 @@ from azfilesfs.client.requests import Call, Target
 from azfilesfs.client.responses import ShareItem, share_item_of
 from azfilesfs.client.share_leases import ShareLeaseOperations
 from azfilesfs.client.shares import ShareManagement
-from azfilesfs.client.transport import (
-    HttpTransport,
-    Transport,
-    network_transport,
-    proxy_for,
-)
+from azfilesfs.client.transport import HttpTransport, Transport, network_transport
 from azfilesfs.client.xml_documents import Element, parse_document
 from azfilesfs.model.limits import MIB
 
@@ -46,12 +42,13 @@ class ShareClient(
     CopyOperations,
     LeaseOperations,
 ):
-    """One share. Got from ``ShareServiceClient.share``; holds no state of its own but the share's name.
+    """One share, got from ``ShareServiceClient.share``.
 
     Every method but the streams runs under the deadline of its class (``TimeoutPolicy``), inside
     which failures are repeated as ``RetryPolicy`` has it. A cancellation by the caller passes
     through at once; a request that changes something may have taken effect then, or may still do
-    so."""
+    so.
+    """
 
 
 class ShareServiceClient:
@@ -71,7 +68,7 @@ class ShareServiceClient:
         *,
         transport: HttpTransport | None = None,
     ) -> AsyncIterator[ShareServiceClient]:
-        """Open a client, without sending anything, and close its connections at the end of the block.
+        """Open a client, sending nothing yet, and close its connections at the end of the block.
 
         Args:
             endpoint: where the service is.
@@ -103,7 +100,7 @@ class ShareServiceClient:
 
     @property
     def service_version(self) -> str:
-        """The service version in use: the configured one, or an older one once the service has refused it."""
+        """The service version in use: the configured one, or an older one after a refusal."""
         return self._pipeline.version
 
     def share(self, name: str) -> ShareClient:

@@ -1,4 +1,4 @@
-"""From an answer of the service to an error of ours: by its code first, then by its status (rest.md section 7)."""
+"""From an answer of the service to an error: by code first, then by status (rest.md section 7)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _BY_CODE: Final[Mapping[str, type[errors.AzureFilesError]]] = {
         errors.ShareAlreadyExists: "ShareAlreadyExists",
         errors.ShareBeingDeleted: "ShareBeingDeleted",
         errors.ShareConflict: (
-            "ShareHasSnapshots DeleteShareWhenSnapshotLeased ShareSnapshotInProgress ShareSnapshotCountExceeded"
-            " ContainerQuotaDowngradeNotAllowed FileShareProvisionedBandwidthDowngradeNotAllowed"
-            " FileShareProvisionedIopsDowngradeNotAllowed FileShareProvisionedStorageDowngradeNotAllowed"
+            "ShareHasSnapshots DeleteShareWhenSnapshotLeased ShareSnapshotInProgress"
+            " ShareSnapshotCountExceeded ContainerQuotaDowngradeNotAllowed"
+            " FileShareProvisionedBandwidthDowngradeNotAllowed"
+            " FileShareProvisionedIopsDowngradeNotAllowed"
+            " FileShareProvisionedStorageDowngradeNotAllowed"
             " FileShareAccessTierTransitionNotAllowed FeatureVersionMismatch"
         ),
         errors.ShareDisabled: "ShareDisabled",
@@ -29,8 +31,8 @@ _BY_CODE: Final[Mapping[str, type[errors.AzureFilesError]]] = {
         errors.ResourceTypeMismatch: "ResourceTypeMismatch",
         errors.DirectoryNotEmpty: "DirectoryNotEmpty",
         errors.FileLocked: (
-            "CannotDeleteFileOrDirectory DeletePending SharingViolation FileLockConflict FileOpenBySmbClient"
-            " ClientCacheFlushDelay"
+            "CannotDeleteFileOrDirectory DeletePending SharingViolation FileLockConflict"
+            " FileOpenBySmbClient ClientCacheFlushDelay"
         ),
         errors.ReadOnlyFile: "ReadOnlyAttribute",
         errors.LeaseIdMissing: "LeaseIdMissing",
@@ -53,13 +55,16 @@ _BY_CODE: Final[Mapping[str, type[errors.AzureFilesError]]] = {
         errors.ConditionNotMet: "ConditionNotMet Crc64ConditionNotMet FileGenerationMismatch",
         errors.CopyFailed: "CannotVerifyCopySource NoPendingCopyOperation PendingCopyOperation",
         errors.InvalidPath: "InvalidResourceName InvalidFileOrDirectoryPathName",
-        errors.InvalidKey: "AuthenticationFailed InvalidAuthenticationInfo NoAuthenticationInformation",
+        errors.InvalidKey: (
+            "AuthenticationFailed InvalidAuthenticationInfo NoAuthenticationInformation"
+        ),
         errors.PermissionDenied: (
-            "AuthorizationPermissionMismatch AuthorizationResourceTypeMismatch AuthorizationServiceMismatch"
-            " InsufficientAccountPermissions"
+            "AuthorizationPermissionMismatch AuthorizationResourceTypeMismatch"
+            " AuthorizationServiceMismatch InsufficientAccountPermissions"
         ),
         errors.AuthorizationFailure: (
-            "AuthorizationFailure AuthorizationProtocolMismatch AuthorizationSourceIPMismatch AccountIsDisabled"
+            "AuthorizationFailure AuthorizationProtocolMismatch AuthorizationSourceIPMismatch"
+            " AccountIsDisabled"
         ),
         errors.InternalError: "InternalError",
         errors.OperationTimedOut: "OperationTimedOut",

@@ -72,7 +72,9 @@ class ShareLeaseOperations(ShareOperations):
         return _lease(await self._lease_share("change", headers, 200))
 
     async def release_share_lease(self, lease_id: str) -> None:
-        """Give the lease up (Lease Share, release). One that is gone after a lost answer counts as released.
+        """Give the lease up (Lease Share, release).
+
+        One that is gone when the request is repeated after a lost answer counts as released.
 
         Raises:
             LeaseNotPresent: there is no lease.

@@ -18,7 +18,7 @@ from azfilesfs.errors import ProtocolError, ShareNotFound
 
 
 class ShareManagement(ShareOperations):
-    """One share as a whole. An account key or an account SAS is needed; a share's SAS may not do any of this."""
+    """One share as a whole; needs an account key or an account's SAS, a share's SAS may do none."""
 
     async def create_share(
         self, quota_gib: int | None = None, metadata: Mapping[str, str] | None = None
@@ -44,7 +44,9 @@ class ShareManagement(ShareOperations):
     async def delete_share(
         self, *, delete_snapshots: bool = False, lease_id: str | None = None
     ) -> None:
-        """Delete the share with everything in it (Delete Share). One that is gone after a lost answer counts as deleted.
+        """Delete the share with everything in it (Delete Share).
+
+        One that is gone when the request is repeated after a lost answer counts as deleted.
 
         Raises:
             ShareNotFound: it does not exist.

@@ -16,7 +16,7 @@ class Budget(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutPolicy:
-    """Seconds that an operation may take in all, retries and waiting included, and one attempt without progress.
+    """Seconds that an operation may take in all, and that one attempt may stand still.
 
     Attributes:
         small: properties, directories, listings, renames.
@@ -46,6 +46,9 @@ class TimeoutPolicy:
         }[budget]
 
     def idle_seconds(self, budget: Budget, *, repeatable: bool) -> float:
-        """Return how long one attempt may stand still; half of the deadline at most where it can be repeated."""
+        """Return how long one attempt may stand still.
+
+        Half of the deadline at most where it can be repeated.
+        """
         whole = self.seconds(budget)
         return min(self.idle, whole / 2) if repeatable else whole

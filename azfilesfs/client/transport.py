@@ -3,7 +3,8 @@
 Called by the pipeline alone. Concurrency rule: a token of the limiter is held from before httpx is
 called until the answer has been read and closed. The connection pool loses slots for good when
 requests that wait for a connection are cancelled, so none may ever wait there: the limiter is not
-larger than the pool. Releasing a token is synchronous; closing an answer is shielded."""
+larger than the pool. Releasing a token is synchronous; closing an answer is shielded.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import trio
 
 from azfilesfs import errors
+from azfilesfs.client.network import tls_context
 from azfilesfs.client.secret import redact
 from azfilesfs.model.limits import KIB
 
@@ -119,7 +120,9 @@ class Transport:
 
     @asynccontextmanager
     async def stream(self, request: WireRequest) -> AsyncIterator[WireStream]:
-        """Send a request and hand out its answer before the body; the token is held until the block ends.
+        """Send a request and hand out its answer before the body.
+
+        The token is held until the block ends.
 
         Raises:
             As ``send``; the iteration over the chunks raises them too.
@@ -190,7 +193,8 @@ class _Reader:
         """End the iteration of an answer that was closed before its end.
 
         The layers below are nested asynchronous generators, which complain when they are dropped
-        half-way. Asking the closed answer for one more chunk ends all of them."""
+        half-way. Asking the closed answer for one more chunk ends all of them.
+        """
         if not self._done:
             with suppress(Exception):
                 await self._chunks.__anext__()
@@ -320,37 +324,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         pending.extend(cause for cause in (current.__cause__, current.__context__) if cause)
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a context that checks certificates and host names and speaks TLS 1.2 or newer.
-
-    Args:
-        ca_file: PEM file of authorities to trust beside those of the system.
-
-    Raises:
-        ConfigurationError: the file cannot be read as certificates.
-    """
-    paths = ssl.get_default_verify_paths()
-    has_system_authorities = paths.cafile is not None or paths.capath is not None
-    context = ssl.create_default_context() if has_system_authorities else httpx.create_ssl_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise errors.ConfigurationError(
-                f"the certificate authorities in {ca_file} cannot be read: {error.strerror or error}"
-            ) from error
-    return context
-
-
-def proxy_for(host: str, *, is_loopback: bool) -> str | None:
-    """Return the proxy URL that the environment names for an https host, None for a direct connection."""
-    if is_loopback or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    return proxies.get("https") or proxies.get("all") or None
-
-
 def network_transport(
     *, is_https: bool, max_connections: int, ca_file: str | None, proxy: str | None
 ) -> HttpTransport:
@@ -359,7 +332,9 @@ def network_transport(
     Raises:
         ConfigurationError: the proxy or the file of authorities is unusable.
     """
-    context = tls_context(ca_file) if is_https else ssl.create_default_context()
+    context = (
+        tls_context(ca_file, httpx.create_ssl_context) if is_https else ssl.create_default_context()
+    )
     limits = httpx.Limits(
         max_connections=max_connections,
         # Equal: httpcore counts busy connections too when it decides which idle ones to keep.
@@ -398,5 +373,6 @@ def asgi_transport(app: Callable[..., Any]) -> HttpTransport:
     """Return a transport that calls an ASGI application, such as the emulator, in this process.
 
     An exception of the application becomes a cut connection. Answers arrive whole, whatever their
-    size."""
+    size.
+    """
     return _AsgiTransport(app)

@@ -1,4 +1,4 @@
-"""From a call to a signed request: the URL, the common headers, the authorization. Pure but for the request's own random id."""
+"""From a call to a signed request: URL, common headers, authorization. Pure but for a random id."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def raw_path(endpoint: Endpoint, share: str | None, path: SharePath | None) -> s
 def resource_url(
     endpoint: Endpoint, share: str | None, path: SharePath | None, credential: Credential
 ) -> str:
-    """Return the URL of a resource for another request's header, with the signature where a SAS is used."""
+    """Return the URL of a resource as a header carries it, with the SAS where one is used."""
     url = f"{endpoint.origin}{raw_path(endpoint, share, path)}"
     if isinstance(credential, SasCredential):
         return f"{url}?{credential.query()}"

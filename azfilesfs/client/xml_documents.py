@@ -1,4 +1,4 @@
-"""XML of the service: small documents as trees, through expat, with document types and entities refused."""
+"""XML of the service: small documents as trees; document types and entities are refused."""
 
 from __future__ import annotations
 
