@@ -52,8 +52,7 @@ class FileOperations(ShareOperations):
     ) -> Properties:
         """Create a file, or overwrite the one of that name (Create File).
 
-        What is overwritten loses its content and keeps its file id. Data go with the request where the
-        service version takes them (``has_create_with_data``).
+        What is overwritten loses its content and keeps its file id.
 
         Args:
             path: where.
@@ -78,11 +77,8 @@ class FileOperations(ShareOperations):
         body: Buffer = b"" if data is None else data
         length = memoryview(body).nbytes
         size = max(size, length)
-        _check_size(size, length)
-        if length and not has_create_with_data(self.service_version):
-            raise ValueError(
-                f"service version {self.service_version} takes no data with Create File"
-            )
+        _check_size(size)
+        _check_data(length, self.service_version)
         call = self._call(
             "CreateFile",
             "PUT",
@@ -196,7 +192,7 @@ class FileOperations(ShareOperations):
         """
         resize: dict[str, str] = {}
         if size is not None:
-            _check_size(size, 0)
+            _check_size(size)
             resize["x-ms-content-length"] = str(size)
         group = content_headers(content)
         if content is not None and not group:
@@ -270,8 +266,13 @@ def _property_headers(
     }
 
 
-def _check_size(size: int, data_length: int) -> None:
+def _check_size(size: int) -> None:
     if not 0 <= size <= FILE_BYTES:
         raise FileTooLarge(f"a file has 0 to {FILE_BYTES} bytes")
-    if data_length > RANGE_BYTES:
+
+
+def _check_data(length: int, version: str) -> None:
+    if length > RANGE_BYTES:
         raise FileTooLarge(f"at most {RANGE_BYTES} bytes go with Create File")
+    if length and not has_create_with_data(version):
+        raise ValueError(f"service version {version} takes no data with Create File")
