@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,16 @@ class CredentialFiles:
         """Return what is no secret and stands in no file."""
         fields = {"account": self.account, "endpoint": self.endpoint, "ca_file": self.ca_file}
         return {name: text for name, text in fields.items() if text is not None}
+
+    def flags(self) -> dict[str, str]:
+        """Return the flags that say the same; they name files and hold no secret."""
+        paths = {
+            "connection_string_file": self.connection_string_file,
+            "key_file": self.key_file,
+            "sas_file": self.sas_file,
+            "credentials": self.credentials_file,
+        }
+        return self.plain() | {name: os.fspath(path) for name, path in paths.items() if path}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,91 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 from azfilesfs.vfs.types import DirEntry, Entry, OpenResult, SetAttr, StatFs
 
 
 class Filesystem(Protocol):
-    """Names are bytes, inode numbers and handles int; every coroutine raises ``VfsError`` only."""
+    """Names are bytes, inode numbers and handles int; what is awaited raises ``VfsError`` only."""
 
-    async def lookup(self, parent: int, name: bytes) -> Entry:
+    def lookup(self, parent: int, name: bytes) -> Awaitable[Entry]:
         """Find a name and raise the lookup count of its inode."""
         ...
 
-    async def getattr(self, ino: int) -> Entry:
+    def getattr(self, ino: int) -> Awaitable[Entry]:
         """Answer the attributes of an inode."""
         ...
 
-    async def setattr(self, ino: int, changes: SetAttr, handle: int | None) -> Entry:
+    def setattr(self, ino: int, changes: SetAttr, handle: int | None) -> Awaitable[Entry]:
         """Change attributes and answer all of them."""
         ...
 
-    async def readlink(self, ino: int) -> bytes:
+    def readlink(self, ino: int) -> Awaitable[bytes]:
         """Answer the target of a symbolic link."""
         ...
 
-    async def mkdir(self, parent: int, name: bytes) -> Entry:
+    def mkdir(self, parent: int, name: bytes) -> Awaitable[Entry]:
         """Make a directory and raise its lookup count."""
         ...
 
-    async def symlink(self, parent: int, name: bytes, target: bytes) -> Entry:
+    def symlink(self, parent: int, name: bytes, target: bytes) -> Awaitable[Entry]:
         """Make a symbolic link and raise its lookup count."""
         ...
 
-    async def unlink(self, parent: int, name: bytes) -> None:
+    def unlink(self, parent: int, name: bytes) -> Awaitable[None]:
         """Remove a file or symbolic link."""
         ...
 
-    async def rmdir(self, parent: int, name: bytes) -> None:
+    def rmdir(self, parent: int, name: bytes) -> Awaitable[None]:
         """Remove an empty directory."""
         ...
 
-    async def rename(
+    def rename(
         self,
         parent: int,
         name: bytes,
         new_parent: int,
         new_name: bytes,
         flags: int,
-    ) -> None:
+    ) -> Awaitable[None]:
         """Move a name; ``flags`` are those of renameat2(2)."""
         ...
 
-    async def open_file(self, ino: int, flags: int) -> OpenResult:
+    def open_file(self, ino: int, flags: int) -> Awaitable[OpenResult]:
         """Open a file; ``flags`` are those of open(2), O_TRUNC included."""
         ...
 
-    async def create(self, parent: int, name: bytes, flags: int) -> tuple[OpenResult, Entry]:
+    def create(self, parent: int, name: bytes, flags: int) -> Awaitable[tuple[OpenResult, Entry]]:
         """Make and open a file and raise its lookup count."""
         ...
 
-    async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
+    def read(self, handle: int, offset: int, size: int) -> Awaitable[bytes | memoryview]:
         """Read up to ``size`` bytes; fewer only at the end of the file."""
         ...
 
-    async def write(self, handle: int, offset: int, data: bytes) -> int:
+    def write(self, handle: int, offset: int, data: bytes) -> Awaitable[int]:
         """Take all of ``data`` and answer its length."""
         ...
 
-    async def flush(self, handle: int) -> None:
+    def flush(self, handle: int) -> Awaitable[None]:
         """Do what close(2) promises."""
         ...
 
-    async def fsync(self, handle: int) -> None:
+    def fsync(self, handle: int) -> Awaitable[None]:
         """Do what fsync(2) promises."""
         ...
 
-    async def release(self, handle: int) -> None:
+    def release(self, handle: int) -> Awaitable[None]:
         """Forget a handle."""
         ...
 
-    async def opendir(self, ino: int) -> int:
+    def opendir(self, ino: int) -> Awaitable[int]:
         """Open a directory and answer its handle."""
         ...
 
-    async def readdir(self, handle: int, offset: int) -> Iterable[DirEntry]:
+    def readdir(self, handle: int, offset: int) -> Awaitable[Iterable[DirEntry]]:
         """Answer the entries from a position of the handle's snapshot on."""
         ...
 
@@ -94,18 +94,18 @@ class Filesystem(Protocol):
         """Raise the lookup count of a listed inode that the kernel took."""
         ...
 
-    async def releasedir(self, handle: int) -> None:
+    def releasedir(self, handle: int) -> Awaitable[None]:
         """Forget a directory handle."""
         ...
 
-    async def fsyncdir(self, handle: int) -> None:
+    def fsyncdir(self, handle: int) -> Awaitable[None]:
         """Make the changes of a directory durable."""
         ...
 
-    async def statfs(self) -> StatFs:
+    def statfs(self) -> Awaitable[StatFs]:
         """Answer the size of the share and what is free."""
         ...
 
-    async def forget(self, inodes: list[tuple[int, int]]) -> None:
+    def forget(self, inodes: list[tuple[int, int]]) -> Awaitable[None]:
         """Lower lookup counts: (inode, count) each."""
         ...

@@ -76,6 +76,7 @@ class Session:
         self._options = options
         self._notifier = notifier
         self._ready = trio.Event()
+        self._device: str | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer the kernel until the filesystem is unmounted or ``terminate`` is called.
@@ -99,12 +100,34 @@ class Session:
     async def _announce(self, task_status: trio.TaskStatus[None]) -> None:
         await self._ready.wait()
         self._notifier.attach()
+        found = mount_at(self._options.mountpoint)
+        self._device = found.device if found is not None else None
         raise_readahead(self._options.mountpoint, self._options.readahead_kib)
         task_status.started()
 
     def terminate(self) -> None:
         """Make ``serve`` return; requests in flight are answered first."""
         pyfuse3.terminate()
+
+    def close(self) -> None:
+        """Unmount what is still mounted and free the session; requests that wait get ENOTCONN."""
+        if not self._notifier.wait_idle(_CLOSE_SECONDS):
+            # A thread is still inside the kernel with this session: freeing it would crash the
+            # process, which ends soon anyway.
+            _log.warning("an invalidation is stuck in the kernel; the mount is detached")
+            detach(self._options.mountpoint)
+            return
+        pyfuse3.close(unmount=self._is_in_place())
+
+    def _is_in_place(self) -> bool:
+        """Tell whether it is our mount that stands at the mountpoint.
+
+        After a detachment another may stand there, and unmounting goes by the path.
+        """
+        if self._device is None:
+            return True
+        found = mount_at(self._options.mountpoint)
+        return found is not None and found.device == self._device
 
 
 @contextmanager
@@ -121,21 +144,12 @@ def mounted(
             pyfuse3.init(operations, os.fspath(options.mountpoint), options.flags())
         except RuntimeError as error:
             raise MountFailed(_one_line(complaint(), str(error))) from error
+    session = Session(operations, options, notifier)
     try:
-        yield Session(operations, options, notifier)
+        yield session
     finally:
         notifier.detach()
-        _close(options.mountpoint, notifier)
-
-
-def _close(mountpoint: Path, notifier: PyfuseNotifier) -> None:
-    if notifier.wait_idle(_CLOSE_SECONDS):
-        pyfuse3.close(unmount=True)
-        return
-    # A thread is still inside the kernel with this session: freeing it would crash the process,
-    # which ends soon anyway.
-    _log.warning("an invalidation is stuck in the kernel; the mount is detached")
-    detach(mountpoint)
+        session.close()
 
 
 def raise_readahead(mountpoint: Path, kib: int) -> None:

@@ -1,0 +1,266 @@
+"""Serving one mount from start to end: the composition root.
+
+Nurseries mirror lifetimes: signals and metrics live longest, then connections, caches and the
+staging area, then the filesystem with its uploads, then the session with the kernel. Stopping goes
+the other way: the session ends, what is dirty is sent under a shielded deadline, connections close.
+(docs/internals/architecture.md)
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from azfilesfs.cache import BlockCache
+from azfilesfs.client import ClientOptions, ShareServiceClient, TimeoutPolicy
+from azfilesfs.config.exit_codes import CommandFailed, ExitCode
+from azfilesfs.config.mount import MountConfig
+from azfilesfs.daemon.credentials import ReloadingCredentials
+from azfilesfs.daemon.directories import MountDirectories
+from azfilesfs.daemon.notify import ServiceManager
+from azfilesfs.daemon.registry import StatusFile
+from azfilesfs.daemon.shutdown import Shutdown, receive_signals
+from azfilesfs.daemon.stopping import Stopping
+from azfilesfs.daemon.telemetry import Telemetry
+from azfilesfs.fuse.guard import Deadlines, Guard
+from azfilesfs.fuse.notifier import PyfuseNotifier
+from azfilesfs.fuse.operations import Operations
+from azfilesfs.fuse.session import MountFailed, MountOptions, Session, mounted
+from azfilesfs.model.names import to_service
+from azfilesfs.model.paths import SharePath
+from azfilesfs.vfs.filesystem import FileSystem
+from azfilesfs.vfs.staging import StagingArea
+from azfilesfs.vfs.types import (
+    Consistency,
+    ExclusiveCreate,
+    OnConflict,
+    Symlinks,
+    VfsOptions,
+)
+
+_log = logging.getLogger(__name__)
+
+_SESSION_RECORD: Final = "session"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a mount is built from; made before the event loop starts, where it can still fail
+    simply.
+
+    Attributes:
+        ready: called once, when the share has answered and the kernel has the mount.
+    """
+
+    config: MountConfig
+    credentials: ReloadingCredentials
+    directories: MountDirectories
+    manager: ServiceManager
+    ready: Callable[[], None]
+
+
+def root_path(directory: str) -> SharePath:
+    """Return the directory of the share that is mounted; names are spelled as on the mount.
+
+    Raises:
+        InvalidPath: it can be no directory of a share.
+    """
+    names = [name for name in directory.split("/") if name]
+    path = SharePath(tuple(to_service(name.encode()) for name in names))
+    path.check()
+    return path
+
+
+def source_name(config: MountConfig, account: str) -> str:
+    """Return what mount(8) shows as the source."""
+    return "/".join(part for part in (account, config.share, config.directory) if part)
+
+
+def filesystem_options(config: MountConfig) -> VfsOptions:
+    """Translate the configuration into the filesystem's terms."""
+    shown, sharing, limits = config.presentation, config.sharing, config.limits
+    return VfsOptions(
+        uid=shown.uid,
+        gid=shown.gid,
+        file_mode=shown.file_mode,
+        dir_mode=shown.dir_mode,
+        umask=shown.umask,
+        read_only=shown.read_only,
+        strict_modes=shown.strict_modes,
+        symlinks=Symlinks(shown.symlinks),
+        exclusive_create=ExclusiveCreate(sharing.exclusive_create),
+        consistency=Consistency(sharing.consistency),
+        on_conflict=OnConflict(sharing.on_conflict),
+        staging_limit=config.storage.staging_limit,
+        attr_ttl=sharing.attr_ttl,
+        dir_ttl=sharing.dir_ttl,
+        operation_deadline=limits.operation_timeout,
+        transfer_deadline=limits.transfer_timeout,
+        max_cached_names=limits.max_names,
+        host_name=socket.gethostname(),
+    )
+
+
+def client_options(config: MountConfig, parts: Parts, telemetry: Telemetry) -> ClientOptions:
+    """Return the client's settings; its deadlines lie inside those of an operation on the mount."""
+    defaults, limits = TimeoutPolicy(), config.limits
+    timeouts = TimeoutPolicy(
+        small=min(defaults.small, limits.operation_timeout),
+        transfer=min(defaults.transfer, limits.transfer_timeout),
+        lease=min(defaults.lease, limits.operation_timeout),
+    )
+    return ClientOptions(
+        timeouts=timeouts,
+        max_connections=limits.max_connections,
+        ca_file=parts.credentials.ca_file,
+        observer=telemetry.client,
+    )
+
+
+async def serve(parts: Parts) -> int:
+    """Mount, serve until the mount ends or somebody asks us to stop, drain; return the exit status.
+
+    Raises:
+        AzureFilesError: the share did not answer as it should before the mount was made.
+        CommandFailed: the mount could not be made, or somebody asked us to stop before.
+    """
+    shutdown = Shutdown()
+    async with trio.open_nursery() as outer:
+        await outer.start(receive_signals, shutdown, parts.credentials.refresh)
+        async with Telemetry.open(parts.config) as telemetry:
+            notifier = PyfuseNotifier()
+            async with _layers(parts, notifier, telemetry) as filesystem:
+                await _check(filesystem, shutdown)
+                code = await _serve_and_drain(
+                    _Mount(parts, filesystem, notifier, telemetry, shutdown)
+                )
+        outer.cancel_scope.cancel()
+    return code
+
+
+@asynccontextmanager
+async def _layers(
+    parts: Parts, notifier: PyfuseNotifier, telemetry: Telemetry
+) -> AsyncIterator[FileSystem]:
+    """Build the layers below the kernel, the lowest first, and take them down the other way."""
+    config, directories, storage = parts.config, parts.directories, parts.config.storage
+    endpoint = parts.credentials.endpoint
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(
+            ShareServiceClient.open(
+                endpoint, parts.credentials, client_options(config, parts, telemetry)
+            )
+        )
+        cache = await stack.enter_async_context(
+            BlockCache.open(
+                directories.cache / "blocks",
+                limit_bytes=storage.cache_size,
+                memory_bytes=storage.cache_memory,
+            )
+        )
+        staging = stack.enter_context(
+            StagingArea.open(
+                directories.state,
+                storage.staging_limit,
+                share=f"{endpoint.account}/{config.share}",
+            )
+        )
+        filesystem = await stack.enter_async_context(
+            FileSystem.open(
+                service.share(config.share),
+                root_path(config.directory),
+                filesystem_options(config),
+                cache=cache,
+                staging=staging,
+                kernel=notifier,
+                session_record=directories.state / _SESSION_RECORD,
+            )
+        )
+        telemetry.watch(filesystem, cache, notifier, config.limits.max_connections)
+        yield filesystem
+
+
+async def _check(filesystem: FileSystem, shutdown: Shutdown) -> None:
+    """Ask the share for its root, unless somebody asks us to stop first."""
+    async with trio.open_nursery() as nursery:
+
+        async def stop_waiting() -> None:
+            await shutdown.requested.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(stop_waiting)
+        await filesystem.check()
+        nursery.cancel_scope.cancel()
+    if shutdown.requested.is_set():
+        raise CommandFailed(ExitCode.INTERRUPTED, "interrupted before the mount was made")
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """One mount with all that it stands on."""
+
+    parts: Parts
+    filesystem: FileSystem
+    notifier: PyfuseNotifier
+    telemetry: Telemetry
+    shutdown: Shutdown
+
+
+async def _serve_and_drain(mount: _Mount) -> int:
+    parts = mount.parts
+    status = StatusFile(parts.directories.state)
+    stopping = Stopping(parts.config, mount.filesystem, mount.shutdown, status, parts.manager)
+    broken = False
+    try:
+        await _serve_kernel(mount, stopping)
+    except CommandFailed:
+        raise
+    except Exception:  # noqa: BLE001  # whatever it was, unsent data comes first
+        # What has been written must be sent even so; the traceback is for the log alone.
+        _log.exception("the session with the kernel broke")
+        broken = True
+    code = await stopping.drain()
+    return int(ExitCode.INTERNAL) if broken and code == ExitCode.OK else code
+
+
+async def _serve_kernel(mount: _Mount, stopping: Stopping) -> None:
+    """Make the mount, serve it to its end, and leave it unmounted."""
+    config = mount.parts.config
+    limits = config.limits
+    guard = Guard(
+        Deadlines(limits.operation_timeout, limits.transfer_timeout), mount.telemetry.kernel
+    )
+    options = MountOptions(
+        mountpoint=config.mountpoint,
+        source=source_name(config, mount.parts.credentials.endpoint.account),
+        allow_other=config.presentation.allow_other,
+        read_only=mount.filesystem.read_only,
+    )
+    try:
+        with mounted(Operations(mount.filesystem, guard), options, mount.notifier) as session:
+            await _serve_session(mount, session, stopping)
+    except MountFailed as error:
+        raise CommandFailed(
+            ExitCode.MOUNTPOINT_UNUSABLE, f"{config.mountpoint} cannot be mounted on: {error}"
+        ) from error
+
+
+async def _serve_session(mount: _Mount, session: Session, stopping: Stopping) -> None:
+    async with trio.open_nursery() as inner:
+
+        async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
+            await session.serve(task_status=task_status)
+            inner.cancel_scope.cancel()
+
+        await inner.start(serve_to_the_end)
+        inner.start_soon(stopping.end_session_when_asked, session)
+        stopping.serving()
+        _log.info("%s is mounted", mount.parts.config.mountpoint)
+        mount.parts.manager.ready("mounted")
+        mount.parts.ready()
