@@ -12,7 +12,6 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.inodes import Inode, Place
-from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.types import SetAttr
 from azfilesfs.vfs.upload import merged
 from azfilesfs.vfs.writing import Writer
@@ -24,13 +23,11 @@ class AttributeChanger:
     def __init__(
         self,
         context: Context,
-        namespace: Namespace,
         attributes: AttributeView,
         writer: Writer,
         flusher: Flusher,
     ) -> None:
         self._context = context
-        self._namespace = namespace
         self._attributes = attributes
         self._writer = writer
         self._flusher = flusher
@@ -91,9 +88,9 @@ class AttributeChanger:
                 answer = await share.set_directory_properties(path, times=times)
             else:
                 answer = await share.set_file_properties(path, times=times)
-        self._namespace.check_identity(inode, answer)
+        self._context.tree.check_identity(inode, answer)
         if inode.is_directory:
             inode.local_mtime_ns = None
         properties = answer if old is None else merged(old, answer, old.size, None)
-        self._namespace.same_content(inode, properties)
-        self._namespace.added(inode)
+        self._context.tree.same_content(inode, properties)
+        self._context.tree.added(inode)

@@ -18,7 +18,6 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode, Place
-from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.types import OnConflict
 from azfilesfs.vfs.upload import Plan, Uploader
 
@@ -31,11 +30,10 @@ class ConflictResolver:
     Local bytes are never dropped: they are uploaded, saved beside, or kept for recovery.
     """
 
-    def __init__(self, context: Context, namespace: Namespace, uploader: Uploader) -> None:
+    def __init__(self, context: Context, uploader: Uploader) -> None:
         self._context = context
-        self._namespace = namespace
         self._uploader = uploader
-        namespace.on_lost = self.lost
+        context.tree.on_lost = self.lost
 
     async def resolve(
         self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties | None
@@ -98,9 +96,9 @@ class ConflictResolver:
             self._context.inodes.learn_id(inode, remote)
             inode.checked_at = self._context.now()
             inode.created_here = False
-            self._namespace.added(inode)
+            self._context.tree.added(inode)
         else:
-            self._namespace.lose(inode)
+            self._context.tree.lose(inode)
 
     # -- overwrite -------------------------------------------------------------------------------
 
@@ -138,8 +136,8 @@ class ConflictResolver:
         self._leave(inode, remote)
         parent = inode.parent
         if parent is not None:
-            self._namespace.listings.expire(parent)
-            self._namespace.touched(parent)
+            self._context.tree.listings.expire(parent)
+            self._context.tree.touched(parent)
         if remote is None:
             raise VfsError(errno.ESTALE, f"it was removed by another client; saved as {beside}")
         return remote

@@ -14,6 +14,7 @@ from azfilesfs.vfs.handles import HandleTable
 from azfilesfs.vfs.inodes import InodeTable
 from azfilesfs.vfs.reader import BlockReader
 from azfilesfs.vfs.staging import StagingArea
+from azfilesfs.vfs.tree import Tree
 from azfilesfs.vfs.types import KernelNotifier, VfsOptions
 
 
@@ -26,7 +27,7 @@ class Context:
 
     share: ShareClient
     options: VfsOptions
-    inodes: InodeTable
+    tree: Tree
     handles: HandleTable
     gate: PathGate
     cache: BlockCache
@@ -34,6 +35,11 @@ class Context:
     staging: StagingArea
     kernel: KernelNotifier
     nursery: trio.Nursery
+
+    @property
+    def inodes(self) -> InodeTable:
+        """Every inode that somebody refers to."""
+        return self.tree.inodes
 
     def now(self) -> float:
         """Return the clock that freshness is measured with, in seconds."""

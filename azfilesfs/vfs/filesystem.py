@@ -11,6 +11,7 @@ filesystem's own tasks.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -23,16 +24,16 @@ from azfilesfs.cache import BlockCache
 from azfilesfs.client import ShareClient
 from azfilesfs.errors import AzureFilesError
 from azfilesfs.model.paths import SharePath
-from azfilesfs.model.properties import ListedEntry
 from azfilesfs.vfs.attributes import AttributeView
 from azfilesfs.vfs.capacity import Capacity
 from azfilesfs.vfs.changing import AttributeChanger
 from azfilesfs.vfs.conflicts import ConflictResolver
 from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.directories import DirectoryReader
 from azfilesfs.vfs.errors import VfsError, to_vfs_error
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.gate import PathGate
-from azfilesfs.vfs.handles import DirectoryHandle, FileHandle, HandleTable
+from azfilesfs.vfs.handles import FileHandle, HandleTable
 from azfilesfs.vfs.inodes import Inode, InodeTable, Place
 from azfilesfs.vfs.links import Links
 from azfilesfs.vfs.making import Maker
@@ -44,6 +45,7 @@ from azfilesfs.vfs.reading import FileReader
 from azfilesfs.vfs.removal import Remover
 from azfilesfs.vfs.renaming import Renamer
 from azfilesfs.vfs.staging import StagingArea
+from azfilesfs.vfs.tree import Tree
 from azfilesfs.vfs.types import (
     DirEntry,
     Entry,
@@ -56,6 +58,7 @@ from azfilesfs.vfs.types import (
 from azfilesfs.vfs.upload import Uploader
 from azfilesfs.vfs.writing import Writer
 
+_LOG = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -96,8 +99,8 @@ class FileSystem:
         self._capacity = Capacity(context)
         self._private = PrivateDirectory(context.share, record)
         uploader = Uploader(context)
-        conflicts = ConflictResolver(context, self._namespace, uploader)
-        self._flusher = Flusher(context, self._namespace, uploader, conflicts)
+        conflicts = ConflictResolver(context, uploader)
+        self._flusher = Flusher(context, uploader, conflicts)
         self._writer = Writer(context, self._flusher)
         self._reader = FileReader(context, self._namespace)
         self._opener = Opener(context, self._namespace, self._writer, self._flusher, self._private)
@@ -106,10 +109,8 @@ class FileSystem:
             context, self._namespace, self._flusher, self._remover, self._private
         )
         self._maker = Maker(context, self._namespace, self._links, self._private)
-        self._changer = AttributeChanger(
-            context, self._namespace, self._attributes, self._writer, self._flusher
-        )
-        self._offered: dict[int, tuple[Inode, ListedEntry]] = {}
+        self._changer = AttributeChanger(context, self._attributes, self._writer, self._flusher)
+        self._directories = DirectoryReader(context, self._namespace, self._attributes, self._links)
 
     @classmethod
     @asynccontextmanager
@@ -134,7 +135,7 @@ class FileSystem:
             context = Context(
                 share=share,
                 options=options,
-                inodes=InodeTable(root),
+                tree=Tree(options, InodeTable(root), cache, kernel),
                 handles=HandleTable(),
                 gate=PathGate(),
                 cache=cache,
@@ -147,6 +148,8 @@ class FileSystem:
             )
             filesystem = cls(context, session_record)
             nursery.start_soon(filesystem._flusher.retry_failed)
+            if not options.read_only:
+                nursery.start_soon(filesystem._sweep_earlier)
             try:
                 yield filesystem
             finally:
@@ -167,7 +170,7 @@ class FileSystem:
         root = self._inodes.root
         async with self._context.gate.path(root) as path:
             properties = await self._context.share.get_directory_properties(path)
-        self._namespace.take(root, properties, self._context.now())
+        self._context.tree.take(root, properties, self._context.now())
 
     async def drain(self) -> int:
         """Bring everything to the service; return the number of files that could not be sent.
@@ -179,6 +182,13 @@ class FileSystem:
             await self._private.sweep()
         return unsent
 
+    async def _sweep_earlier(self) -> None:
+        """Remove what a crash of an earlier mount left in our directory on the share."""
+        try:
+            await self._private.sweep(earlier_only=True)
+        except Exception as error:  # noqa: BLE001  # a task of its own must not end the filesystem
+            _LOG.info("leftovers of an earlier mount are swept later: %s", error)
+
     def statistics(self) -> FsStatistics:
         """Return the gauges."""
         return FsStatistics(
@@ -186,7 +196,7 @@ class FileSystem:
             len(self._context.staging),
             len(self._handles),
             len(self._inodes),
-            self._namespace.listings.names,
+            self._context.tree.listings.names,
         )
 
     # -- names and attributes --------------------------------------------------------------------
@@ -196,7 +206,7 @@ class FileSystem:
         """Find a name; raises the inode's lookup count."""
         directory = self._inode(parent)
         inode = await self._namespace.lookup(directory, name)
-        return await self._known(inode, exact_name=self._namespace.is_stored(inode, name))
+        return await self._known(inode, exact_name=self._context.tree.is_stored(inode, name))
 
     @_translated
     async def getattr(self, ino: int) -> Entry:
@@ -204,7 +214,7 @@ class FileSystem:
         inode = self._inode(ino)
         if inode.place is Place.GONE:
             raise VfsError(errno.ESTALE, "the file was removed or replaced")
-        if inode.place is Place.LINKED and not self._namespace.is_known(inode):
+        if inode.place is Place.LINKED and not self._context.tree.is_known(inode):
             await self._namespace.refresh(inode)
         await self._links.recognise(inode)
         return self._attributes.entry(inode)
@@ -286,7 +296,7 @@ class FileSystem:
         result = OpenResult(self._handles.add_file(handle), keep_cache)
         inode.lookups += 1
         return result, self._attributes.entry(
-            inode, exact_name=self._namespace.is_stored(inode, name)
+            inode, exact_name=self._context.tree.is_stored(inode, name)
         )
 
     @_translated
@@ -322,10 +332,7 @@ class FileSystem:
 
     async def opendir(self, ino: int) -> int:
         """Open a directory."""
-        inode = self._inode(ino)
-        if not inode.is_directory:
-            raise VfsError(errno.ENOTDIR, "it is not a directory")
-        return self._handles.add_directory(DirectoryHandle(inode))
+        return self._directories.open(self._inode(ino))
 
     @_translated
     async def readdir(self, handle: int, offset: int) -> Iterator[DirEntry]:
@@ -333,61 +340,19 @@ class FileSystem:
 
         Call ``remember`` for each entry that the kernel took before asking for the next one.
         """
-        opened = self._handles.directory(handle)
-        if opened.names is None or offset == 0:
-            self._drop_snapshot(opened)
-            opened.names = await self._namespace.names(opened.inode)
-            await self._links.recognise_all(
-                known for _, known in opened.names if isinstance(known, Inode)
-            )
-        return self._entries(opened, offset)
-
-    def _entries(self, opened: DirectoryHandle, offset: int) -> Iterator[DirEntry]:
-        names = opened.names or []
-        for position in range(offset, len(names)):
-            name, known = names[position]
-            if isinstance(known, ListedEntry):
-                yield DirEntry(name, self._offer(opened.inode, known), position + 1)
-            elif known.is_named:
-                exact = self._namespace.is_stored(known, name)
-                yield DirEntry(name, self._attributes.entry(known, exact_name=exact), position + 1)
-
-    def _offer(self, directory: Inode, listed: ListedEntry) -> Entry:
-        """Show an entry that has no inode; it gets one if the kernel takes it."""
-        made = self._inodes.child(directory, listed.name)
-        if made is not None:
-            return self._attributes.entry(made)
-        number = self._inodes.number_for(listed.properties.file_id)
-        self._offered = {number: (directory, listed)}
-        age = self._context.now() - self._namespace.listings.view(directory).complete_at
-        fresh = max(0.0, self._context.options.attr_ttl - age)
-        return Entry(self._attributes.of_listed(number, listed), fresh, fresh)
+        return await self._directories.read(handle, offset)
 
     def remember(self, ino: int) -> None:
         """Raise the lookup count of an entry that ``readdir`` has just shown."""
-        inode = self._inodes.number(ino)
-        if inode is None and ino in self._offered:
-            directory, listed = self._offered.pop(ino)
-            at = self._namespace.listings.view(directory).complete_at
-            inode = self._namespace.materialize(directory, listed, at)
-        if inode is not None:
-            inode.lookups += 1
+        self._directories.remember(ino)
 
     async def releasedir(self, handle: int) -> None:
         """Close a directory."""
-        opened = self._handles.remove_directory(handle)
-        self._drop_snapshot(opened)
-        self._inodes.drop_if_unused(opened.inode)
+        self._directories.release(handle)
 
     async def fsyncdir(self, handle: int) -> None:
         """Do nothing: names are on the service when the call that changed them returns."""
         self._handles.directory(handle)
-
-    def _drop_snapshot(self, opened: DirectoryHandle) -> None:
-        for _, known in opened.names or []:
-            if isinstance(known, Inode):
-                self._inodes.drop_if_unused(known)
-        opened.names = None
 
     # -- helpers ---------------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import VfsError, to_vfs_error
 from azfilesfs.vfs.inodes import Inode, Place
-from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.upload import Conflict, Plan, Uploader, carried
 
 RETRY_SECONDS = 15.0
@@ -48,12 +47,10 @@ class Flusher:
     def __init__(
         self,
         context: Context,
-        namespace: Namespace,
         uploader: Uploader,
         conflicts: ConflictResolver,
     ) -> None:
         self._context = context
-        self._namespace = namespace
         self._uploader = uploader
         self._conflicts = conflicts
         self._queued: dict[Inode, _Job] = {}
@@ -195,7 +192,7 @@ class Flusher:
         for extent in plan.extents:
             dirty.uploaded(extent)
         dirty.staged.rebase(new, plan.size)
-        self._namespace.added(inode)
+        self._context.tree.added(inode)
         if dirty.is_clean:
             self._finish(inode, dirty)
         else:

@@ -11,6 +11,8 @@ from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.reader import AccessPattern
 
+_PAGE_BYTES = 4096
+
 
 class FileHandle:
     """One open file description.
@@ -30,6 +32,17 @@ class FileHandle:
         self.append = bool(flags & os.O_APPEND)
         self.pattern = pattern
         self.error: VfsError | None = None
+
+    def place(self, offset: int, size: int) -> int:
+        """Return where a write request goes in a file of ``size`` bytes.
+
+        For O_APPEND that is the end as we know it: the kernel's idea of the size may be older than
+            what
+        the open has just learned. Only a handle that may also be mapped (O_RDWR) gets write-back of
+        pages, which start at a multiple of the page size before the end, and those stay in place.
+        """
+        is_mapped_page = self.readable and offset < size and offset % _PAGE_BYTES == 0
+        return size if self.append and not is_mapped_page else offset
 
     def check(self) -> None:
         """Raise the latched error, if there is one."""

@@ -102,7 +102,7 @@ class Load:
 
 
 def _own(error: Exception | None) -> Exception:
-    """Return a copy for one waiter: raising one object in several tasks would mix their tracebacks."""
+    """Return a copy for one waiter: one object raised in several tasks mixes their traces."""
     if isinstance(error, errors.AzureFilesError | VfsError):
         return copy.copy(error)
     return errors.ProtocolError(f"loading a block failed: {error!r}")

@@ -37,11 +37,11 @@ class Maker:
         times = Times(creation_ns=now, last_write_ns=now, change_ns=now)
         try:
             async with self._context.gate.path(parent) as directory:
-                made = await self._context.share.create_directory(
-                    directory.child(spelled), times=times
-                )
+                with self._context.tree.doubting(parent):
+                    made = await self._context.share.create_directory(
+                        directory.child(spelled), times=times
+                    )
         except (FileAlreadyExists, ResourceTypeMismatch):
-            self._namespace.listings.expire(parent)
             raise VfsError(errno.EEXIST, "the name exists") from None
         return self._made(parent, spelled, EntryKind.DIRECTORY, made)
 
@@ -59,15 +59,15 @@ class Maker:
         now = floor_to_tick(self._context.wall_ns())
         try:
             async with self._context.gate.path(parent) as directory:
-                made = await share.rename_file(
-                    temporary,
-                    directory.child(spelled),
-                    expected_file_id=empty.file_id,
-                    times=Times(last_write_ns=now, change_ns=now),
-                )
+                with self._context.tree.doubting(parent):
+                    made = await share.rename_file(
+                        temporary,
+                        directory.child(spelled),
+                        expected_file_id=empty.file_id,
+                        times=Times(last_write_ns=now, change_ns=now),
+                    )
         except FileAlreadyExists:
             await share.delete_file(temporary)
-            self._namespace.listings.expire(parent)
             raise VfsError(errno.EEXIST, "the name exists") from None
         inode = self._made(parent, spelled, EntryKind.FILE, replace(made, size=len(content)))
         inode.link, inode.link_of = target, inode.validator
@@ -90,9 +90,9 @@ class Maker:
             inodes.learn_id(inode, properties)
         else:
             if holder is not None:
-                self._namespace.lose(holder)
+                self._context.tree.lose(holder)
             inode = inodes.add(parent, name, kind, properties)
         inode.checked_at = self._context.now()
-        self._namespace.added(inode)
-        self._namespace.touched(parent)
+        self._context.tree.added(inode)
+        self._context.tree.touched(parent)
         return inode

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
 
 import trio
 
@@ -28,8 +27,8 @@ from azfilesfs.model.properties import ListedEntry, Properties
 from azfilesfs.model.symlinks import SYMLINK_FILE_BYTES
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
-from azfilesfs.vfs.inodes import Inode, Place
-from azfilesfs.vfs.listings import DirectoryView, ListingCache
+from azfilesfs.vfs.inodes import Inode
+from azfilesfs.vfs.listings import DirectoryView
 from azfilesfs.vfs.types import Symlinks
 
 PRIVATE_DIRECTORY = ".azfilesfs"
@@ -47,8 +46,7 @@ class Namespace:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.listings = ListingCache(context.options.max_cached_names)
-        self.on_lost: Callable[[Inode], None] = lambda inode: None
+        self._tree = context.tree
         self._loading: dict[Inode, trio.Event] = {}
         self._may_list = True
         uses_links = context.options.symlinks is Symlinks.MF
@@ -104,9 +102,9 @@ class Namespace:
         """Find the inode of a service name, None where there is no such entry."""
         for _ in range(_ATTEMPTS):
             known = self._context.inodes.child(parent, name)
-            if known is not None and self.is_known(known):
+            if known is not None and self._tree.is_known(known):
                 return known
-            view = self.listings.view(parent)
+            view = self._tree.listings.view(parent)
             if not self._is_fresh(view) and not view.large and self._may_list:
                 view = await self.load(parent, whole=False)
             if self._is_fresh(view):
@@ -117,18 +115,11 @@ class Namespace:
                 return self._resolve(parent, name, listed, self._context.now())
         return self._context.inodes.child(parent, name)
 
-    def is_stored(self, inode: Inode, name: bytes) -> bool:
-        """Tell whether a local name is the stored spelling, which alone the kernel may keep."""
-        try:
-            return to_local(inode.name) == name
-        except InvalidPath:
-            return False
-
     def absent_since(self, parent: Inode) -> float:
         """Return since when the names of a directory are known in full, for a name that was just
         not found.
         """
-        complete_at = self.listings.view(parent).complete_at
+        complete_at = self._tree.listings.view(parent).complete_at
         return complete_at if complete_at > float("-inf") else self._context.now()
 
     def _from_view(self, parent: Inode, name: str, view: DirectoryView) -> Inode | None:
@@ -139,9 +130,9 @@ class Namespace:
     ) -> Inode | None:
         known = self._context.inodes.child(parent, name)
         if listed is not None:
-            return self.materialize(parent, listed, at)
-        if known is not None and not self._outlives(known, at):
-            self.lose(known)
+            return self._tree.materialize(parent, listed, at)
+        if known is not None and not self._tree.outlives(known, at):
+            self._tree.lose(known)
             return None
         return known
 
@@ -155,6 +146,10 @@ class Namespace:
                     return ListedEntry(name, await ask(path))
                 except _MISSING:
                     continue
+                except PermissionDenied:
+                    # A credential for files only cannot see directories: to it there are none.
+                    if ask == share.get_file_properties:
+                        raise
         return None
 
     # -- listings --------------------------------------------------------------------------------
@@ -172,12 +167,12 @@ class Namespace:
         """
         while directory in self._loading:
             await self._loading[directory].wait()
-        view = self.listings.view(directory)
+        view = self._tree.listings.view(directory)
         if self._is_fresh(view) or (view.large and not whole):
             return view
         self._loading[directory] = loaded = trio.Event()
         try:
-            with self.listings.loading(directory) as view:
+            with self._tree.listings.loading(directory) as view:
                 await self._list(directory, view, whole=whole)
                 return view
         finally:
@@ -198,12 +193,12 @@ class Namespace:
                 self._note_no_listing()
                 return
             except _MISSING:
-                self.lose(directory)
+                self._tree.lose(directory)
                 raise
             entries.extend(page.entries)
             marker = page.next_marker
             if marker is None:
-                self.listings.fill(directory, entries, asked_at)
+                self._tree.listings.fill(directory, entries, asked_at)
                 return
             if not whole:
                 view.large = True
@@ -233,10 +228,10 @@ class Namespace:
                 continue
             known = inodes.child(directory, listed.name)
             if known is not None or listed.properties.size == self._link_size:
-                known = self.materialize(directory, listed, view.complete_at)
+                known = self._tree.materialize(directory, listed, view.complete_at)
             result.append((shown, known if known is not None else listed))
         for key, child in list(directory.children.items()):
-            if key not in view.entries and self._outlives(child, view.complete_at):
+            if key not in view.entries and self._tree.outlives(child, view.complete_at):
                 result.append((to_local(child.name), child))
         if refused:
             _LOG.warning(
@@ -245,102 +240,6 @@ class Namespace:
                 str(directory.path()),
             )
         return result
-
-    # -- inodes and answers ----------------------------------------------------------------------
-
-    def is_known(self, inode: Inode) -> bool:
-        """Tell whether what we know of an inode needs no asking.
-
-        Local, dirty, or within the TTL.
-        """
-        return (
-            inode.place is Place.LOCAL
-            or inode.dirty is not None
-            or self._context.now() - inode.checked_at < self._context.options.attr_ttl
-        )
-
-    def _outlives(self, inode: Inode, absent_at: float) -> bool:
-        """Tell whether what we know of an inode is newer than an answer without it, or is only
-        here.
-        """
-        return inode.place is Place.LOCAL or inode.dirty is not None or inode.checked_at > absent_at
-
-    def materialize(self, parent: Inode, listed: ListedEntry, at: float) -> Inode:
-        """Return the inode of an entry, found by file id, or made."""
-        inodes, properties = self._context.inodes, listed.properties
-        holder = inodes.child(parent, listed.name)
-        if holder is not None and self._is_same(holder, properties):
-            self.take(holder, properties, at)
-            holder.name = listed.name
-            return holder
-        if holder is not None and (holder.place is Place.LOCAL or holder.checked_at > at):
-            return holder
-        if holder is not None:
-            self.lose(holder)
-        moved = inodes.file_id(properties.file_id) if properties.file_id is not None else None
-        if moved is not None and self._may_move(moved, parent, properties, at):
-            inodes.move(moved, parent, listed.name)
-            self.take(moved, properties, at)
-            return moved
-        inode = inodes.add(parent, listed.name, properties.kind, properties)
-        inode.checked_at = at
-        return inode
-
-    def _is_same(self, inode: Inode, properties: Properties) -> bool:
-        if inode.properties is None or inode.kind is not properties.kind:
-            return False
-        return inode.file_id is None or properties.file_id in {None, inode.file_id}
-
-    def _may_move(self, inode: Inode, parent: Inode, properties: Properties, at: float) -> bool:
-        """Another host renamed an inode that we know.
-
-        Its old place is stale, unless we moved it later than the answer.
-        """
-        return (
-            inode.place is Place.LINKED
-            and inode.kind is properties.kind
-            and inode.checked_at <= at
-            and inode not in parent.ancestors()
-        )
-
-    def take(self, inode: Inode, properties: Properties, at: float) -> None:
-        """Take an answer about an inode.
-
-        Older answers and those about dirty files change nothing.
-        """
-        if inode.dirty is not None or at < inode.checked_at:
-            return
-        old = inode.properties
-        inode.checked_at = at
-        says_less = not properties.content.content_type
-        if old is not None and says_less and old.validator() == properties.validator():
-            # A listing says less than a HEAD: what it lacks is kept while the version is the same.
-            return
-        self._context.inodes.learn_id(inode, properties)
-        if old is not None and old.validator() != properties.validator():
-            inode.created_here = False
-            self._context.kernel.forget_attributes(inode.number)
-
-    def same_content(self, inode: Inode, properties: Properties) -> None:
-        """Take the answer to a request of ours that gave the same bytes another version.
-
-        Cached blocks and pages stay good.
-        """
-        before = inode.validator
-        self._context.inodes.learn_id(inode, properties)
-        inode.changes += 1
-        inode.checked_at = self._context.now()
-        after = inode.validator
-        if before is None or after is None or inode.is_directory:
-            return
-        self._context.cache.carry_over(before, after, [])
-        if inode.pages_of == before:
-            inode.pages_of = after
-        if inode.link_of == before:
-            inode.link_of = after
-        if inode.dirty is not None and inode.dirty.base == before:
-            inode.dirty.base = after
-            inode.dirty.staged.rebase(after, inode.dirty.staged.base_limit)
 
     async def refresh(self, inode: Inode) -> Properties:
         """Ask the service about an inode and take the answer.
@@ -355,60 +254,9 @@ class Namespace:
                 properties = await ask(path)
         except _MISSING:
             if inode.changes == changes:
-                self.lose(inode)
+                self._tree.lose(inode)
             raise VfsError(errno.ESTALE, "the file was removed by another client") from None
-        self.check_identity(inode, properties)
+        self._tree.check_identity(inode, properties)
         if inode.changes == changes:
-            self.take(inode, properties, asked_at)
+            self._tree.take(inode, properties, asked_at)
         return properties
-
-    def check_identity(self, inode: Inode, properties: Properties) -> None:
-        """Compare the file id of an answer with the inode's.
-
-        Raises:
-            VfsError: ESTALE where another file took its place; the inode is lost then.
-        """
-        if inode.file_id is not None and properties.file_id not in {None, inode.file_id}:
-            self.lose(inode)
-            raise VfsError(errno.ESTALE, "the file was replaced by another client")
-
-    def lose(self, inode: Inode) -> None:
-        """Note that an inode was removed or replaced by other hands."""
-        if inode is self._context.inodes.root or not inode.is_named:
-            return
-        parent, name = inode.parent, inode.name
-        if inode.dirty is not None:
-            self.on_lost(inode)
-        for child in list(inode.children.values()):
-            self.lose(child)
-        self.listings.drop(inode)
-        self._context.inodes.detach(inode, Place.GONE)
-        if parent is not None:
-            self.listings.expire(parent)
-            self._forget_name(parent, name)
-
-    def _forget_name(self, parent: Inode, name: str) -> None:
-        try:
-            self._context.kernel.forget_entry(parent.number, to_local(name))
-        except InvalidPath:
-            return
-
-    # -- our own changes -------------------------------------------------------------------------
-
-    def added(self, inode: Inode) -> None:
-        """Apply that this mount created, moved or uploaded an entry."""
-        if inode.parent is None:
-            return
-        if inode.properties is not None:
-            self.listings.put(inode.parent, ListedEntry(inode.name, inode.properties))
-        else:
-            self.listings.view(inode.parent).changes += 1
-
-    def touched(self, directory: Inode) -> None:
-        """Give a directory the mtime that the service does not."""
-        directory.local_mtime_ns = self._context.wall_ns()
-
-    def removed(self, parent: Inode, name: str) -> None:
-        """Apply that this mount removed or moved away an entry."""
-        self.listings.remove(parent, name)
-        self.touched(parent)

@@ -77,7 +77,7 @@ class Opener:
         if inode.dirty is not None or inode.place is not Place.LINKED:
             return False
         if self._context.options.consistency is Consistency.TTL:
-            return not self._namespace.is_known(inode)
+            return not self._context.tree.is_known(inode)
         return True
 
     async def _revalidate(self, inode: Inode, *, by_reading: bool) -> None:
@@ -87,7 +87,7 @@ class Opener:
         """
         properties = inode.properties
         if by_reading and properties is not None and properties.size > 0:
-            source = InodeSource(self._context, self._namespace, inode)
+            source = InodeSource(self._context, inode)
             answer = None
             try:
                 answer = await self._context.reader.open_first_block(source)
@@ -95,11 +95,11 @@ class Opener:
                 # Empty by now: a range has no answer there, a HEAD has.
                 _LOG.debug("%r became empty", inode)
             except (FileNotFound, MissingParent):
-                self._namespace.lose(inode)
+                self._context.tree.lose(inode)
                 raise VfsError(errno.ESTALE, "the file was removed by another client") from None
             if answer is not None:
-                self._namespace.check_identity(inode, answer)
-                self._namespace.take(inode, answer, self._context.now())
+                self._context.tree.check_identity(inode, answer)
+                self._context.tree.take(inode, answer, self._context.now())
                 return
         await self._namespace.refresh(inode)
 
@@ -129,8 +129,8 @@ class Opener:
                 continue  # somebody on this mount made it while we asked
             else:
                 inode = self._create_here(parent, spelled, flags)
-            self._namespace.added(inode)
-            self._namespace.touched(parent)
+            self._context.tree.added(inode)
+            self._context.tree.touched(parent)
             handle = FileHandle(inode, flags, self._context.reader.new_pattern())
             return inode, handle, True
         raise VfsError(errno.EAGAIN, "the name appears and disappears")
@@ -160,15 +160,15 @@ class Opener:
         now = self._context.wall_ns()
         try:
             async with self._context.gate.path(parent) as directory:
-                renamed = await self._context.share.rename_file(
-                    temporary,
-                    directory.child(name),
-                    expected_file_id=made.file_id,
-                    times=Times(last_write_ns=now, change_ns=now),
-                )
+                with self._context.tree.doubting(parent):
+                    renamed = await self._context.share.rename_file(
+                        temporary,
+                        directory.child(name),
+                        expected_file_id=made.file_id,
+                        times=Times(last_write_ns=now, change_ns=now),
+                    )
         except FileAlreadyExists:
             self._private.give_back(temporary, made)
-            self._namespace.listings.expire(parent)
             raise VfsError(errno.EEXIST, "another client has made it") from None
         self._context.nursery.start_soon(self._restock)
         holder = self._context.inodes.child(parent, name)
@@ -187,7 +187,7 @@ class Opener:
     async def _restock(self) -> None:
         try:
             await self._private.restock()
-        except AzureFilesError as error:
+        except Exception as error:  # noqa: BLE001  # a task of its own must not end the filesystem
             _LOG.debug("no temp files could be made ahead: %s", error)
 
     # -- closing ---------------------------------------------------------------------------------

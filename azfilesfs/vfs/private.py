@@ -79,23 +79,27 @@ class PrivateDirectory:
             path = _TEMPORARY.child(self._unique())
             self._spare.append((path, await self._share.create_file(path)))
 
-    async def sweep(self) -> None:
+    async def sweep(self, *, earlier_only: bool = False) -> None:
         """Remove what this session and earlier ones of this mount left behind.
 
-        Failures are logged.
+        With ``earlier_only`` this session's own files stay. Failures are logged.
         """
-        self._spare.clear()
-        sessions = self._sessions()
+        recorded = self._sessions()
+        sessions = [one for one in recorded if not earlier_only or one != self._session]
         if not sessions:
             return
+        if not earlier_only:
+            self._spare.clear()
         try:
             for directory in (_TEMPORARY, _DELETED):
                 await self._sweep_directory(directory, sessions)
         except AzureFilesError as error:
             _LOG.info("leftovers in %s are swept later: %s", _ROOT, error)
             return
-        await trio.to_thread.run_sync(self._record.unlink, True)
-        self._made.clear()
+        async with self._making:
+            await trio.to_thread.run_sync(self._forget_sessions, sessions)
+            if not earlier_only:
+                self._made.clear()
 
     async def _sweep_directory(self, directory: SharePath, sessions: Iterable[str]) -> None:
         try:
@@ -138,6 +142,13 @@ class PrivateDirectory:
                 except FileAlreadyExists:
                     continue
             self._made.add(directory)
+
+    def _forget_sessions(self, swept: list[str]) -> None:
+        left = [session for session in self._sessions() if session not in swept]
+        if left:
+            self._record.write_text("\n".join(left) + "\n", "ascii")
+        else:
+            self._record.unlink(missing_ok=True)
 
     def _note_session(self) -> None:
         sessions = self._sessions()

@@ -78,11 +78,11 @@ class FileReader:
             raise VfsError(errno.ESTALE, "the file was removed or replaced by another client")
 
     async def _fetch(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
-        source = InodeSource(self._context, self._namespace, handle.inode)
+        source = InodeSource(self._context, handle.inode)
         try:
             return await self._context.reader.read(source, offset, size, handle.pattern)
         except _MISSING:
-            self._namespace.lose(handle.inode)
+            self._context.tree.lose(handle.inode)
             raise VfsError(errno.ESTALE, "the file was removed by another client") from None
         except InvalidRange:
             # The file was cut below what we ask for: the next answer tells its size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
@@ -39,7 +40,7 @@ class Remover:
                 raise VfsError(errno.ENOENT, "it was moved meanwhile")
             stored = inode.name
             await self.take_away(inode)
-            self._namespace.removed(parent, stored)
+            self._context.tree.removed(parent, stored)
         self._context.inodes.drop_if_unused(inode)
 
     async def take_away(self, inode: Inode) -> None:
@@ -65,9 +66,10 @@ class Remover:
     async def _delete(self, inode: Inode) -> None:
         try:
             async with self._context.gate.path(inode) as path:
-                await self._context.share.delete_file(path)
+                with self._doubting(inode):
+                    await self._context.share.delete_file(path)
         except _MISSING:
-            self._namespace.lose(inode)
+            self._context.tree.lose(inode)
             raise VfsError(errno.ENOENT, "another client removed it") from None
 
     async def _park(self, inode: Inode) -> None:
@@ -75,16 +77,20 @@ class Remover:
         place = await self._private.parking_place()
         try:
             async with self._context.gate.moving(inode):
-                answer = await self._context.share.rename_file(
-                    inode.path(), place, expected_file_id=inode.file_id
-                )
+                with self._doubting(inode):
+                    answer = await self._context.share.rename_file(
+                        inode.path(), place, expected_file_id=inode.file_id
+                    )
                 self.parked(inode)
                 inode.parked = place
         except _MISSING:
-            self._namespace.lose(inode)
+            self._context.tree.lose(inode)
             raise VfsError(errno.ENOENT, "another client removed it") from None
         size = inode.properties.size if inode.properties else 0
-        self._namespace.same_content(inode, replace(answer, size=size))
+        self._context.tree.same_content(inode, replace(answer, size=size))
+
+    def _doubting(self, inode: Inode) -> AbstractContextManager[None]:
+        return self._context.tree.doubting(*([] if inode.parent is None else [inode.parent]))
 
     def parked(self, inode: Inode) -> None:
         """Note that an open file has lost its name."""
@@ -111,12 +117,13 @@ class Remover:
             raise VfsError(errno.ENOTEMPTY, "it has files that are not uploaded yet")
         try:
             async with self._context.gate.path(inode) as path:
-                await self._context.share.delete_directory(path)
+                with self._doubting(inode):
+                    await self._context.share.delete_directory(path)
         except _MISSING:
-            self._namespace.lose(inode)
+            self._context.tree.lose(inode)
             raise VfsError(errno.ENOENT, "another client removed it") from None
         for child in list(inode.children.values()):
-            self._namespace.lose(child)
-        self._namespace.listings.drop(inode)
+            self._context.tree.lose(child)
+        self._context.tree.listings.drop(inode)
         self._context.inodes.detach(inode, Place.GONE)
-        self._namespace.removed(parent, stored)
+        self._context.tree.removed(parent, stored)

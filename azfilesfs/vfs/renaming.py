@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+import trio
+
 from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
+from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
@@ -41,6 +44,7 @@ class Renamer:
         self._flusher = flusher
         self._remover = remover
         self._private = private
+        self._crossing = trio.Lock()
 
     async def rename(
         self, parent: Inode, name: bytes, new_parent: Inode, new_name: bytes, flags: int
@@ -92,15 +96,13 @@ class Renamer:
         if target is not None:
             await self._remover.remove_directory(target)
         try:
-            async with self._context.gate.moving(source):
-                if source.parent is None:
-                    raise VfsError(errno.ENOENT, "it was removed meanwhile")
+            async with self._moving(source, new_parent) as destination:
                 answer = await self._context.share.rename_directory(
-                    source.path(), new_parent.path().child(name)
+                    source.path(), destination.child(name)
                 )
                 self._moved(source, new_parent, name, answer)
         except _MISSING:
-            self._namespace.lose(source)
+            self._context.tree.lose(source)
             raise VfsError(errno.ENOENT, "another client removed it") from None
         for inode in self._context.inodes:
             if inode.dirty is not None and inode.is_named and source in inode.ancestors():
@@ -142,10 +144,10 @@ class Renamer:
         self, source: Inode, new_parent: Inode, name: str, target: Inode | None, keeps_target: bool
     ) -> None:
         try:
-            async with self._context.gate.moving(source):
+            async with self._moving(source, new_parent) as destination:
                 answer = await self._context.share.rename_file(
                     source.path(),
-                    new_parent.path().child(name),
+                    destination.child(name),
                     # Without a target that we know there may be one that we do not know yet.
                     replace=not keeps_target,
                     expected_file_id=source.file_id,
@@ -154,8 +156,7 @@ class Renamer:
                     self._remover.forget(target)
                 self._moved(source, new_parent, name, answer)
         except _MISSING:
-            self._namespace.listings.expire(new_parent)
-            self._namespace.lose(source)
+            self._context.tree.lose(source)
             raise VfsError(errno.ENOENT, "another client removed it") from None
 
     async def _move_handles_to_copy(self, target: Inode) -> None:
@@ -167,25 +168,43 @@ class Renamer:
         parent, name = target.parent, target.name
         self._remover.parked(target)
         if parent is not None:
-            self._namespace.removed(parent, name)
+            self._context.tree.removed(parent, name)
         target.parked = place
-        self._namespace.same_content(target, copied)
+        self._context.tree.same_content(target, copied)
 
     # -- both ------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _moving(self, source: Inode, new_parent: Inode) -> AsyncIterator[SharePath]:
+        """Hold both places still, and yield the path of the new parent.
+
+        One move between directories at a time, as in the kernel: two that cross would wait for each
+            other.
+        """
+        parent = source.parent
+        if parent is None:
+            raise VfsError(errno.ENOENT, "it was removed meanwhile")
+        async with AsyncExitStack() as stack:
+            if parent is not new_parent:
+                await stack.enter_async_context(self._crossing)
+            await stack.enter_async_context(self._context.gate.moving(source))
+            path = await stack.enter_async_context(self._context.gate.path(new_parent))
+            stack.enter_context(self._context.tree.doubting(parent, new_parent))
+            yield path
 
     def _moved(self, source: Inode, new_parent: Inode, name: str, answer: Properties) -> None:
         """Take over what the service did: one synchronous step."""
         old_parent, old_name = source.parent, source.name
         holder = self._context.inodes.child(new_parent, name)
         if holder is not None and holder is not source:
-            self._namespace.lose(holder)
+            self._context.tree.lose(holder)
         size = source.properties.size if source.properties is not None else 0
         content = source.properties.content if source.properties is not None else answer.content
         self._context.inodes.move(source, new_parent, name)
-        self._namespace.same_content(source, replace(answer, size=size, content=content))
+        self._context.tree.same_content(source, replace(answer, size=size, content=content))
         if old_parent is not None:
-            self._namespace.removed(old_parent, old_name)
-        self._namespace.added(source)
-        self._namespace.touched(new_parent)
+            self._context.tree.removed(old_parent, old_name)
+        self._context.tree.added(source)
+        self._context.tree.touched(new_parent)
         if source.dirty is not None:
             source.dirty.staged.relocate(source.path())

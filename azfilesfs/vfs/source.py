@@ -10,15 +10,13 @@ from azfilesfs.model.versions import Validator
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
-from azfilesfs.vfs.namespace import Namespace
 
 
 class InodeSource:
     """One inode as the source of blocks: its path, its version, and where answers about it go."""
 
-    def __init__(self, context: Context, namespace: Namespace, inode: Inode) -> None:
+    def __init__(self, context: Context, inode: Inode) -> None:
         self._context = context
-        self._namespace = namespace
         self._inode = inode
         self.lease_id: str | None = None
 
@@ -51,9 +49,9 @@ class InodeSource:
             if properties.validator() != inode.dirty.base:
                 raise VfsError(errno.ESTALE, "the file was changed by another client meanwhile")
             return
-        self._namespace.check_identity(inode, properties)
+        self._context.tree.check_identity(inode, properties)
         before = inode.validator
-        self._namespace.take(inode, properties, self._context.now())
+        self._context.tree.take(inode, properties, self._context.now())
         if inode.validator != before and inode.pages_of == before:
             inode.pages_of = None
             self._context.kernel.forget_pages(inode.number)

@@ -82,6 +82,13 @@ class Uploader:
             Conflict: somebody else changed, replaced or removed the file.
             AzureFilesError: a request failed; everything is still dirty.
         """
+        try:
+            return await self._run(inode, dirty, plan)
+        except _MISSING:
+            # The file, or a directory above it, went away between two of our requests.
+            raise Conflict(None) from None
+
+    async def _run(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
         if dirty.base is None:
             return await self._complete(inode, await self._create(inode, dirty, plan))
         remote = await self._check_base(inode, dirty)

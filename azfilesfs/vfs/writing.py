@@ -74,8 +74,7 @@ class Writer:
     def _write(self, handle: FileHandle, offset: int, data: bytes) -> None:
         inode = handle.inode
         dirty = self.begin(inode)
-        if handle.append:
-            offset = dirty.size
+        offset = handle.place(offset, dirty.size)
         if offset + len(data) > FILE_BYTES:
             raise VfsError(errno.EFBIG, "a file has at most 4 TiB")
         try:

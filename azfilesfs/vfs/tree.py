@@ -1,0 +1,205 @@
+"""The tree as this mount knows it: what becomes of inodes and listings when an answer arrives.
+
+Synchronous. The one way from an answer to an inode is its file id. An older answer never replaces a
+newer one, and none replaces what is dirty here.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from azfilesfs.cache import BlockCache
+from azfilesfs.errors import InvalidPath
+from azfilesfs.model.names import to_local
+from azfilesfs.model.properties import ListedEntry, Properties
+from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.inodes import Inode, InodeTable, Place
+from azfilesfs.vfs.listings import ListingCache
+from azfilesfs.vfs.types import KernelNotifier, VfsOptions
+
+
+class Tree:
+    """Inodes, listings and the kernel's copies of both.
+
+    Attributes:
+        inodes: every inode that somebody refers to.
+        listings: what the directories were last seen to hold.
+        on_lost: called with an inode with local changes that other hands removed or replaced.
+    """
+
+    def __init__(
+        self, options: VfsOptions, inodes: InodeTable, cache: BlockCache, kernel: KernelNotifier
+    ) -> None:
+        self._options = options
+        self.inodes = inodes
+        self._cache = cache
+        self._kernel = kernel
+        self.listings = ListingCache(options.max_cached_names)
+        self.on_lost: Callable[[Inode], None] = lambda inode: None
+
+    def is_known(self, inode: Inode) -> bool:
+        """Tell whether what we know of an inode needs no asking.
+
+        Local, dirty, or within the TTL.
+        """
+        return (
+            inode.place is Place.LOCAL
+            or inode.dirty is not None
+            or trio.current_time() - inode.checked_at < self._options.attr_ttl
+        )
+
+    def outlives(self, inode: Inode, absent_at: float) -> bool:
+        """Tell whether what we know of an inode is newer than an answer without it, or is only
+        here.
+        """
+        return inode.place is Place.LOCAL or inode.dirty is not None or inode.checked_at > absent_at
+
+    def materialize(self, parent: Inode, listed: ListedEntry, at: float) -> Inode:
+        """Return the inode of an entry, found by file id, or made."""
+        inodes, properties = self.inodes, listed.properties
+        holder = inodes.child(parent, listed.name)
+        if holder is not None and self._is_same(holder, properties):
+            self.take(holder, properties, at)
+            holder.name = listed.name
+            return holder
+        if holder is not None and (holder.place is Place.LOCAL or holder.checked_at > at):
+            return holder
+        if holder is not None:
+            self.lose(holder)
+        moved = inodes.file_id(properties.file_id) if properties.file_id is not None else None
+        if moved is not None and self._may_move(moved, parent, properties, at):
+            inodes.move(moved, parent, listed.name)
+            self.take(moved, properties, at)
+            return moved
+        inode = inodes.add(parent, listed.name, properties.kind, properties)
+        inode.checked_at = at
+        return inode
+
+    def _is_same(self, inode: Inode, properties: Properties) -> bool:
+        if inode.properties is None or inode.kind is not properties.kind:
+            return False
+        return inode.file_id is None or properties.file_id in {None, inode.file_id}
+
+    def _may_move(self, inode: Inode, parent: Inode, properties: Properties, at: float) -> bool:
+        """Another host renamed an inode that we know.
+
+        Its old place is stale, unless we moved it later than the answer.
+        """
+        return (
+            inode.place is Place.LINKED
+            and inode.kind is properties.kind
+            and inode.checked_at <= at
+            and inode not in parent.ancestors()
+        )
+
+    def take(self, inode: Inode, properties: Properties, at: float) -> None:
+        """Take an answer about an inode.
+
+        Older answers and those about dirty files change nothing.
+        """
+        if inode.dirty is not None or at < inode.checked_at:
+            return
+        old = inode.properties
+        inode.checked_at = at
+        says_less = not properties.content.content_type
+        if old is not None and says_less and old.validator() == properties.validator():
+            # A listing says less than a HEAD: what it lacks is kept while the version is the same.
+            return
+        self.inodes.learn_id(inode, properties)
+        if old is not None and old.validator() != properties.validator():
+            inode.created_here = False
+            self._kernel.forget_attributes(inode.number)
+
+    def same_content(self, inode: Inode, properties: Properties) -> None:
+        """Take the answer to a request of ours that gave the same bytes another version.
+
+        Cached blocks and pages stay good.
+        """
+        before = inode.validator
+        self.inodes.learn_id(inode, properties)
+        inode.changes += 1
+        inode.checked_at = trio.current_time()
+        after = inode.validator
+        if before is None or after is None or inode.is_directory:
+            return
+        self._cache.carry_over(before, after, [])
+        if inode.pages_of == before:
+            inode.pages_of = after
+        if inode.link_of == before:
+            inode.link_of = after
+        if inode.dirty is not None and inode.dirty.base == before:
+            inode.dirty.base = after
+            inode.dirty.staged.rebase(after, inode.dirty.staged.base_limit)
+
+    def is_stored(self, inode: Inode, name: bytes) -> bool:
+        """Tell whether a local name is the stored spelling, which alone the kernel may keep."""
+        try:
+            return to_local(inode.name) == name
+        except InvalidPath:
+            return False
+
+    def check_identity(self, inode: Inode, properties: Properties) -> None:
+        """Compare the file id of an answer with the inode's.
+
+        Raises:
+            VfsError: ESTALE where another file took its place; the inode is lost then.
+        """
+        if inode.file_id is not None and properties.file_id not in {None, inode.file_id}:
+            self.lose(inode)
+            raise VfsError(errno.ESTALE, "the file was replaced by another client")
+
+    def lose(self, inode: Inode) -> None:
+        """Note that an inode was removed or replaced by other hands."""
+        if inode is self.inodes.root or not inode.is_named:
+            return
+        parent, name = inode.parent, inode.name
+        if inode.dirty is not None:
+            self.on_lost(inode)
+        for child in list(inode.children.values()):
+            self.lose(child)
+        self.listings.drop(inode)
+        self.inodes.detach(inode, Place.GONE)
+        if parent is not None:
+            self.listings.expire(parent)
+            self._forget_name(parent, name)
+
+    def _forget_name(self, parent: Inode, name: str) -> None:
+        try:
+            self._kernel.forget_entry(parent.number, to_local(name))
+        except InvalidPath:
+            return
+
+    # -- our own changes -------------------------------------------------------------------------
+
+    def added(self, inode: Inode) -> None:
+        """Apply that this mount created, moved or uploaded an entry."""
+        if inode.parent is None:
+            return
+        if inode.properties is not None:
+            self.listings.put(inode.parent, ListedEntry(inode.name, inode.properties))
+        else:
+            self.listings.view(inode.parent).changes += 1
+
+    @contextmanager
+    def doubting(self, *directories: Inode) -> Iterator[None]:
+        """Stop believing listings where a change fails: it may have taken effect all the same."""
+        try:
+            yield
+        except BaseException:
+            for directory in directories:
+                self.listings.expire(directory)
+            raise
+
+    def touched(self, directory: Inode) -> None:
+        """Give a directory the mtime that the service does not."""
+        directory.local_mtime_ns = time.time_ns()
+
+    def removed(self, parent: Inode, name: str) -> None:
+        """Apply that this mount removed or moved away an entry."""
+        self.listings.remove(parent, name)
+        self.touched(parent)
