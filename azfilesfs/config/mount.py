@@ -27,7 +27,7 @@ _PERMISSIONS: Final = 0o777
 class LogConfig:
     """What is logged, how and where to; no file means standard error or the journal."""
 
-    level: str = "info"
+    level: str = "warning"
     format: str = "text"
     file: Path | None = None
 
@@ -44,6 +44,7 @@ class PresentationConfig:
     strict_modes: bool = False
     symlinks: str = "mf"
     read_only: bool = False
+    no_exec: bool = False
     allow_other: bool = False
 
 

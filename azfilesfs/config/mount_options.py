@@ -115,6 +115,7 @@ _FILE_OPTIONS: Final = (
         default="mf",
     ),
     switch("read-only", FILES, "allow no changes"),
+    switch("no-exec", FILES, "let nobody run programs from the mount"),
     switch(
         "allow-other",
         FILES,
@@ -263,7 +264,7 @@ RUNNING_OPTIONS: Final = (
         RUNNING,
         "least level that is logged",
         choices=("trace", "debug", "info", "warning", "error"),
-        default="info",
+        default="warning",
     ),
     option("log-format", RUNNING, "how log lines look", choices=("text", "json"), default="text"),
     option(

@@ -30,6 +30,15 @@ def start_logging(config: LogConfig, *, foreground: bool, own_file: Path) -> Non
     configure(_handler(config, foreground=foreground, own_file=own_file), config.level)
 
 
+def start_foreground_logging(config: LogConfig) -> None:
+    """Send the logs of a command that stays in the foreground where the configuration says.
+
+    Raises:
+        CommandFailed: the log file cannot be written.
+    """
+    start_logging(config, foreground=True, own_file=Path(os.devnull))
+
+
 def _handler(config: LogConfig, *, foreground: bool, own_file: Path) -> logging.Handler:
     style = config.format
     if config.file is not None:

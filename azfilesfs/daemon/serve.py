@@ -241,6 +241,7 @@ async def _serve_kernel(mount: _Mount, stopping: Stopping) -> None:
         source=source_name(config, mount.parts.credentials.endpoint.account),
         allow_other=config.presentation.allow_other,
         read_only=mount.filesystem.read_only,
+        no_exec=config.presentation.no_exec,
     )
     try:
         with mounted(Operations(mount.filesystem, guard), options, mount.notifier) as session:

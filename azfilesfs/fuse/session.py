@@ -51,6 +51,7 @@ class MountOptions:
     source: str
     allow_other: bool = False
     read_only: bool = False
+    no_exec: bool = False
     readahead_kib: int = READAHEAD_KIB
 
     def flags(self) -> set[str]:
@@ -62,6 +63,8 @@ class MountOptions:
             flags.add("allow_other")
         if self.read_only:
             flags.add("ro")
+        if self.no_exec:
+            flags.add("noexec")
         return flags
 
 
