@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TypedDict
 
 
@@ -39,7 +40,7 @@ class RequestCounters:
 
     def of(self, operation: str, status: int | str | None = None) -> int:
         """Return how many requests of an operation there were, of one status or of all."""
-        found = self._operations.get(operation, {})
+        found: Mapping[str, int] = self._operations.get(operation, {})
         return sum(found.values()) if status is None else found.get(str(status), 0)
 
     def total(self) -> int:

@@ -13,6 +13,7 @@ from azfilesfs.emulator.tree import (
     ContentHeaders,
     CopyRecord,
     Directory,
+    Epoch,
     File,
     Node,
 )
@@ -82,9 +83,17 @@ def node_record(node: Node) -> dict[str, Any]:
     if isinstance(node, File):
         record["size"] = node.size
         record["content"] = node.content.key
-        record["written"] = [bound for extent in node.written for bound in extent]
+        record["written"] = _bounds(node.written)
         record["headers"] = asdict(node.headers)
         record["lease"] = asdict(node.lease)
+        record["epochs"] = [
+            {
+                "since": epoch.since,
+                "written": _bounds(epoch.written),
+                "cleared": _bounds(epoch.cleared),
+            }
+            for epoch in node.epochs
+        ]
         record["copy"] = asdict(node.copy) if node.copy is not None else None
     return record
 
@@ -96,14 +105,21 @@ def load_node(record: dict[str, Any], contents: DiskContents) -> tuple[Node, int
     data["attributes"] = FileAttributes(record["attributes"])
     if "content" not in record:
         return Directory(**data), record["parent"]
-    bounds = iter(record["written"])
     file = File(
         **data,
         size=record["size"],
         content=contents.open(record["content"]),
-        written=ExtentMap(ByteRange(*pair) for pair in zip(bounds, bounds, strict=True)),
+        written=_extents(record["written"]),
         headers=ContentHeaders(**record["headers"]),
         lease=FileLease(**record["lease"]),
+        epochs=[
+            Epoch(
+                since=item["since"],
+                written=_extents(item["written"]),
+                cleared=_extents(item["cleared"]),
+            )
+            for item in record["epochs"]
+        ],
         copy=CopyRecord(**record["copy"]) if record["copy"] is not None else None,
     )
     return file, record["parent"]
@@ -114,3 +130,12 @@ def load_account(service: Service, record: dict[str, Any]) -> None:
     account = service.accounts.get(record["name"])
     if account is not None:
         account.properties = record["properties"]
+
+
+def _bounds(extents: ExtentMap) -> list[int]:
+    return [bound for extent in extents for bound in extent]
+
+
+def _extents(bounds: list[int]) -> ExtentMap:
+    pairs = iter(bounds)
+    return ExtentMap(ByteRange(*pair) for pair in zip(pairs, pairs, strict=True))

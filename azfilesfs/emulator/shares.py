@@ -87,13 +87,21 @@ class Share:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Account:
-    """A storage account."""
+    """A storage account.
+
+    Attributes:
+        snapshots: by share name, then by time.
+        deleted: shares that can be restored.
+        gone: when shares were deleted last, by name.
+        properties: the sections of the service properties as XML, empty for the defaults.
+    """
 
     name: str
     key: bytes = field(repr=False)
     shares: dict[str, Share] = field(default_factory=dict)
     snapshots: dict[str, dict[str, Share]] = field(default_factory=dict)
     deleted: list[Share] = field(default_factory=list)
+    gone: dict[str, int] = field(default_factory=dict)
     properties: str = ""
 
 
@@ -224,18 +232,15 @@ class Service:
         """Return a share or a snapshot, its lease settled.
 
         Raises:
-            ServiceError: ShareNotFound, or ShareSnapshotNotFound.
+            ServiceError: ShareNotFound, for a missing snapshot as well.
         """
         account = self.account(account_name)
         if snapshot:
             share = account.snapshots.get(name, {}).get(snapshot)
-            if share is None:
-                code = "ShareSnapshotNotFound" if name in account.shares else "ShareNotFound"
-                raise ServiceError(code)
         else:
             share = account.shares.get(name)
-            if share is None:
-                raise ServiceError("ShareNotFound")
+        if share is None:
+            raise ServiceError("ShareNotFound")
         share.lease.settle(self.clock.now())
         return share
 

@@ -51,9 +51,13 @@ def parse_smb(request: Request, share: Share, now: int, source: Node | None = No
     """
     return SmbChange(
         attributes=_attributes(request, source),
-        creation=_time(request, "x-ms-file-creation-time", now, source and source.creation),
-        last_write=_time(request, "x-ms-file-last-write-time", now, source and source.last_write),
-        change=_time(request, "x-ms-file-change-time", now, source and source.change),
+        creation=_time(
+            request, "x-ms-file-creation-time", now, source.creation if source else None
+        ),
+        last_write=_time(
+            request, "x-ms-file-last-write-time", now, source.last_write if source else None
+        ),
+        change=_time(request, "x-ms-file-change-time", now, source.change if source else None),
         permission_key=_permission(request, share, source),
     )
 

@@ -87,18 +87,18 @@ class SqliteStore:
         keys: set[str] = set()
         rows = self._database.execute("SELECT data FROM nodes WHERE share = ?", (share.key,))
         for (text,) in rows:
-            node, parent = load_node(json.loads(text), contents)
+            node, parent_id = load_node(json.loads(text), contents)
             if node.id == ROOT_ID and isinstance(node, Directory):
                 share.root = node
             else:
-                nodes[node.id] = (node, parent)
+                nodes[node.id] = (node, parent_id)
             if isinstance(node, File):
                 keys.add(node.content.key)
                 share.used += node.size
         for node, parent_id in nodes.values():
-            parent = share.root if parent_id == ROOT_ID else nodes[parent_id][0]
-            if isinstance(parent, Directory):
-                parent.add(node)
+            directory = share.root if parent_id == ROOT_ID else nodes[parent_id][0]
+            if isinstance(directory, Directory):
+                directory.add(node)
         return keys
 
     def save_account(self, account: Account) -> None:

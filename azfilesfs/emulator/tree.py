@@ -129,9 +129,27 @@ class CopyRecord:
     description: str = ""
 
 
+@dataclass(slots=True, kw_only=True)
+class Epoch:
+    """What was written and what was cleared between a snapshot and the next one."""
+
+    since: str
+    written: ExtentMap = field(default_factory=ExtentMap)
+    cleared: ExtentMap = field(default_factory=ExtentMap)
+
+    def copy(self) -> Epoch:
+        """Return an independent copy."""
+        return Epoch(since=self.since, written=self.written.copy(), cleared=self.cleared.copy())
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class File(Node):
-    """A file. ``written`` holds what List Ranges tells, in whole sectors."""
+    """A file.
+
+    Attributes:
+        written: what List Ranges tells, in whole sectors.
+        epochs: what changed since each snapshot that has this file, oldest first.
+    """
 
     size: int
     content: Content
@@ -139,14 +157,45 @@ class File(Node):
     headers: ContentHeaders = field(default_factory=ContentHeaders)
     lease: FileLease = field(default_factory=FileLease)
     copy: CopyRecord | None = None
+    epochs: list[Epoch] = field(default_factory=list)
 
     def mark_written(self, start: int, stop: int) -> None:
         """Remember a write, in whole sectors."""
-        self.written.add(ByteRange(start // SECTOR * SECTOR, -(-stop // SECTOR) * SECTOR))
+        part = ByteRange(start // SECTOR * SECTOR, -(-stop // SECTOR) * SECTOR)
+        self.written.add(part)
+        if self.epochs:
+            self.epochs[-1].written.add(part)
+            self.epochs[-1].cleared.remove(part)
+
+    def mark_cleared(self, part: ByteRange) -> None:
+        """Remember that whole sectors were given back."""
+        self.written.remove(part)
+        if self.epochs:
+            self.epochs[-1].written.remove(part)
+            self.epochs[-1].cleared.add(part)
+
+    def changes_since(self, snapshot: str) -> tuple[ExtentMap, ExtentMap]:
+        """Return what was written and what was cleared since a snapshot.
+
+        Everything counts as written where the snapshot does not have this file.
+        """
+        names = [epoch.since for epoch in self.epochs]
+        if snapshot not in names:
+            return self.written, ExtentMap()
+        written, cleared = ExtentMap(), ExtentMap()
+        for epoch in self.epochs[names.index(snapshot) :]:
+            for part in epoch.written:
+                written.add(part)
+                cleared.remove(part)
+            for part in epoch.cleared:
+                cleared.add(part)
+                written.remove(part)
+        return written, cleared
 
     def resize(self, size: int) -> None:
         """Cut or grow; what is cut off reads as zeros after growing again."""
         if size < self.size:
             self.content.truncate(size)
-            self.written.truncate(-(-size // SECTOR) * SECTOR)
+            stop = -(-self.size // SECTOR) * SECTOR
+            self.mark_cleared(ByteRange(min(-(-size // SECTOR) * SECTOR, stop), stop))
         self.size = size

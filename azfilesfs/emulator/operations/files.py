@@ -130,6 +130,7 @@ def put_file(service: Service, place: Place, change: SmbChange, now: int) -> Fil
         file.content.discard()
         file.content, file.size = service.contents.new(), 0
         file.written.clear()
+        file.epochs.clear()
         file.copy = None
     file.attributes = new_attributes(change.attributes, is_directory=False)
     file.creation, file.modified = creation, now if change.creation is None else creation
@@ -172,7 +173,8 @@ def content_headers(request: Request) -> ContentHeaders | None:
     if all(value is None for value in values.values()):
         return None
     md5 = values["content_md5"]
-    if md5 and len(unb64(md5) or b"") != 16:
+    # The service stores any base64 here, of whatever length.
+    if md5 and unb64(md5) is None:
         raise ServiceError("InvalidMd5")
     return ContentHeaders(**{name: value or None for name, value in values.items()})
 
@@ -221,6 +223,9 @@ def set_file_properties(service: Service, request: Request) -> Answer:
         resize_file(share, file, size)
     if headers is not None:
         file.headers = headers
+    elif size is None:
+        # Recorded: a request without size and HTTP properties clears the latter all the same.
+        file.headers = ContentHeaders()
     apply_smb(file, change, now)
     service.save(share, file)
     if size is not None:
@@ -239,10 +244,11 @@ def settle_copy(service: Service, share: Share, file: File) -> None:
         service.save(share, file)
 
 
-def property_headers(file: File, version: str) -> list[tuple[str, str]]:
+def property_headers(file: File, request: Request) -> list[tuple[str, str]]:
     """Return the headers that Get File and Get File Properties share, without those of the content."""
     headers = stamp_headers(file.modified)
     headers += metadata_headers(file.metadata)
+    shown = dict(request.grant.overrides)
     for name, value in (
         ("content-type", file.headers.content_type),
         ("content-encoding", file.headers.content_encoding),
@@ -250,11 +256,11 @@ def property_headers(file: File, version: str) -> list[tuple[str, str]]:
         ("content-disposition", file.headers.content_disposition),
         ("cache-control", file.headers.cache_control),
     ):
-        if value is not None:
-            headers.append((name, value))
+        if name in shown or value is not None:
+            headers.append((name, shown.get(name, value or "")))
     headers += [("x-ms-type", "File"), ("x-ms-server-encrypted", "true")]
-    headers += smb_headers(file, version)
-    if version >= LEASES_SINCE:
+    headers += smb_headers(file, request.version)
+    if request.version >= LEASES_SINCE and request.snapshot is None:
         headers += file.lease.headers()
     if file.copy is not None:
         headers += _copy_headers(file.copy)
@@ -281,7 +287,7 @@ def get_file_properties(service: Service, request: Request) -> Answer:
         raise ServiceError("InvalidUri")
     share, file = read_file(service, request)
     settle_copy(service, share, file)
-    headers = property_headers(file, request.version)
+    headers = property_headers(file, request)
     if file.headers.content_md5 is not None:
         headers.append(("content-md5", file.headers.content_md5))
     return Answer(200, headers, content_length=file.size)
@@ -293,7 +299,7 @@ def get_file(service: Service, request: Request) -> Answer:
         raise ServiceError("InvalidUri")
     share, file = read_file(service, request)
     settle_copy(service, share, file)
-    headers = property_headers(file, request.version)
+    headers = property_headers(file, request)
     headers.append(("accept-ranges", "bytes"))
     wants_md5 = request.flag("x-ms-range-get-content-md5")
     name = "x-ms-range" if request.header("x-ms-range") else "range"

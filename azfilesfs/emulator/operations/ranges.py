@@ -10,11 +10,10 @@ from azfilesfs.emulator.errors import ServiceError, invalid_header, invalid_quer
 from azfilesfs.emulator.lookup import read_file, refuse_read_only, write_file
 from azfilesfs.emulator.operations.files import check_body_md5
 from azfilesfs.emulator.request import Request
-from azfilesfs.emulator.shares import Service, Share
+from azfilesfs.emulator.shares import Service
 from azfilesfs.emulator.smb import OPTIONAL_SINCE, stamp_headers
 from azfilesfs.emulator.tree import SECTOR, File
 from azfilesfs.emulator.wire import b64, iso, unb64
-from azfilesfs.model.extents import ExtentMap
 from azfilesfs.model.limits import FILE_BYTES, RANGE_BYTES
 from azfilesfs.model.ranges import ByteRange, parse_range
 from azfilesfs.model.versions import PAGED_RANGES_SINCE
@@ -117,7 +116,7 @@ def _clear(file: File, part: ByteRange) -> None:
     # Whole sectors are given back; the edges are overwritten with zeros and stay listed.
     first = -(-part.start // SECTOR) * SECTOR
     last = part.stop // SECTOR * SECTOR if part.stop < file.size else part.stop + SECTOR
-    file.written.remove(ByteRange(first, max(first, last)))
+    file.mark_cleared(ByteRange(first, max(first, last)))
 
 
 def touch_content(
@@ -138,13 +137,14 @@ def list_ranges(service: Service, request: Request) -> Answer:
     window = _window(request, file)
     previous = request.query.get("prevsharesnapshot")
     if previous is None:
-        found = (("Range", part) for part in file.written.within(window))
+        found: Iterator[tuple[str, ByteRange]] = (
+            ("Range", part) for part in file.written.within(window)
+        )
     else:
         account = service.account(request.account)
-        earlier = account.snapshots.get(share.name, {}).get(previous)
-        if earlier is None:
+        if previous not in account.snapshots.get(share.name, {}):
             raise ServiceError("PreviousSnapshotNotFound")
-        found = _differences(file, _earlier_file(earlier, file), window)
+        found = _differences(file, previous, window)
     headers = stamp_headers(file.modified)
     headers.append(("x-ms-content-length", str(file.size)))
     entries, marker = _page(request, found)
@@ -169,35 +169,12 @@ def _window(request: Request, file: File) -> ByteRange:
     return ByteRange(min(wanted.start, file.size), min(wanted.stop, file.size))
 
 
-def _earlier_file(snapshot: Share, file: File) -> File | None:
-    for node in snapshot.root.walk():
-        if node.id == file.id and isinstance(node, File):
-            return node
-    return None
-
-
-def _differences(
-    file: File, earlier: File | None, window: ByteRange
-) -> Iterator[tuple[str, ByteRange]]:
-    """Yield what was written or cleared since, sector by sector and joined."""
-    old = earlier.written if earlier is not None else ExtentMap()
-    changed, cleared = ExtentMap(), ExtentMap()
-    for part in file.written.within(window):
-        for start in range(part.start // SECTOR * SECTOR, part.stop, SECTOR):
-            sector = ByteRange(start, min(start + SECTOR, file.size))
-            if earlier is None or _sector_differs(file, earlier, sector):
-                changed.add(sector)
-    for part in old.within(window):
-        for gap in file.written.gaps(part):
-            cleared.add(gap)
-    joined = [("Range", part) for part in changed] + [("ClearRange", part) for part in cleared]
-    yield from sorted(joined, key=lambda item: item[1].start)
-
-
-def _sector_differs(file: File, earlier: File, sector: ByteRange) -> bool:
-    if not earlier.written.covers(ByteRange(sector.start, min(sector.stop, earlier.size))):
-        return True
-    return sector.stop > earlier.size or file.content.read(*sector) != earlier.content.read(*sector)
+def _differences(file: File, snapshot: str, window: ByteRange) -> Iterator[tuple[str, ByteRange]]:
+    """Yield what was written or cleared since a snapshot, in order."""
+    written, cleared = file.changes_since(snapshot)
+    found = [("Range", part) for part in written.within(window)]
+    found += [("ClearRange", part) for part in cleared.within(window)]
+    yield from sorted(found, key=lambda item: item[1].start)
 
 
 def _page(

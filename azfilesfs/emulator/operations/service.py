@@ -25,6 +25,12 @@ _METRICS: Final = (
     "<Version>1.0</Version><Enabled>false</Enabled>"
     "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy>"
 )
+_CORS_ORDER: Final = {
+    name: index
+    for index, name in enumerate(
+        ("AllowedMethods", "AllowedOrigins", "AllowedHeaders", "ExposedHeaders", "MaxAgeInSeconds")
+    )
+}
 DEFAULT_PROPERTIES: Final = (
     f"<HourMetrics>{_METRICS}</HourMetrics><MinuteMetrics>{_METRICS}</MinuteMetrics><Cors />"
     "<ProtocolSettings><SMB><Multichannel><Enabled>false</Enabled></Multichannel></SMB>"
@@ -130,6 +136,8 @@ def set_service_properties(service: Service, request: Request) -> Answer:
     kept = ElementTree.fromstring(  # noqa: S314  # our own text
         f"<X>{account.properties or DEFAULT_PROPERTIES}</X>"
     )
+    for rule in root.findall("Cors/CorsRule"):
+        rule[:] = sorted(rule, key=lambda item: _CORS_ORDER.get(item.tag, len(_CORS_ORDER)))
     sections = {child.tag: child for child in kept}
     sections |= {child.tag: child for child in root}
     account.properties = "".join(

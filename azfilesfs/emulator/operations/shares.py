@@ -22,8 +22,6 @@ MAX_QUOTA_GIB: Final = 102_400
 TIERS: Final = ("TransactionOptimized", "Hot", "Cool")
 LEASES_SINCE: Final = "2020-02-10"
 TIERS_SINCE: Final = "2019-12-12"
-IMMUTABILITY_SINCE: Final = "2021-06-08"
-PROTOCOLS_SINCE: Final = "2020-02-10"
 _SETTINGS: Final = re.compile(
     r"x-ms-(enabled-protocols|root-squash|enable-snapshot-virtual-directory-access"
     r"|enable-smb-directory-lease)"
@@ -40,11 +38,9 @@ def create_share(service: Service, request: Request) -> Answer:
     account = service.account(request.account)
     if name in account.shares:
         raise ServiceError("ShareAlreadyExists")
-    now = service.clock.now()
     hold = round(service.options.deletion_seconds * NS_PER_SECOND)
-    for gone in account.deleted:
-        if gone.name == name and gone.deleted_at is not None and now < gone.deleted_at + hold:
-            raise ServiceError("ShareBeingDeleted")
+    if name in account.gone and service.clock.now() < account.gone[name] + hold:
+        raise ServiceError("ShareBeingDeleted")
     quota, tier, metadata = _quota(request), _tier(request), parse_metadata(request)
     if request.headers.get("x-ms-enabled-protocols", "SMB").upper() != "SMB":
         raise invalid_header("x-ms-enabled-protocols", request.headers["x-ms-enabled-protocols"])
@@ -114,8 +110,7 @@ def get_share_properties(service: Service, request: Request) -> Answer:
         headers.append(("x-ms-access-tier-change-time", rfc1123(share.tier_changed)))
     if version >= LEASES_SINCE:
         headers += share.lease.headers()
-    if version >= IMMUTABILITY_SINCE:
-        headers += [("x-ms-has-immutability-policy", "false"), ("x-ms-has-legal-hold", "false")]
+    headers += [("x-ms-has-immutability-policy", "false"), ("x-ms-has-legal-hold", "false")]
     headers += share.settings.items()
     return Answer(200, headers)
 
@@ -152,12 +147,11 @@ def set_share_metadata(service: Service, request: Request) -> Answer:
 def get_share_stats(service: Service, request: Request) -> Answer:
     """Return how many bytes the files have together."""
     share = read_share(service, request)
-    headers = stamp_headers(share.modified)
     if request.version < "2018-03-28":
         used = f"<ShareUsage>{-(-share.used // 2**30)}</ShareUsage>"
     else:
         used = f"<ShareUsageBytes>{share.used}</ShareUsageBytes>"
-    return xml_answer(f"<ShareStats>{used}</ShareStats>", headers)
+    return xml_answer(f"<ShareStats>{used}</ShareStats>")
 
 
 def create_permission(service: Service, request: Request) -> Answer:

@@ -14,11 +14,12 @@ from azfilesfs.emulator.operations.shares import write_share
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import Account, Service, Share
 from azfilesfs.emulator.smb import stamp_headers
-from azfilesfs.emulator.tree import ContentHeaders, Directory, File, Node
+from azfilesfs.emulator.tree import ContentHeaders, Directory, Epoch, File, Node
 from azfilesfs.emulator.wire import iso
 from azfilesfs.model.times import NS_PER_SECOND, ns_to_ticks
 
 MAX_SNAPSHOTS: Final = 200
+REMOVAL_SECONDS: Final = 30
 USAGE_SINCE: Final = "2024-11-04"
 
 
@@ -63,6 +64,9 @@ def _copy_tree(service: Service, share: Share, twin: Share) -> Directory:
             copied = _copy_node(child, new)
             new.add(copied)
             service.save(twin, copied)
+            if isinstance(child, File):
+                child.epochs.append(Epoch(since=twin.snapshot or ""))
+                service.save(share, child)
             if isinstance(child, Directory) and isinstance(copied, Directory):
                 pending.append((child, copied))
     return root
@@ -77,6 +81,7 @@ def _copy_node(node: Node, parent: Directory) -> Node:
     file.parent, file.metadata = parent, dict(node.metadata)
     file.content, file.written = node.content.clone(), node.written.copy()
     file.headers = ContentHeaders(**vars_of(node.headers))
+    file.epochs = [epoch.copy() for epoch in node.epochs]
     file.lease = FileLease()
     return file
 
@@ -99,6 +104,11 @@ def delete_share(service: Service, request: Request) -> Answer:
     account = service.account(request.account)
     if request.snapshot is not None:
         return _delete_snapshot(service, request, account)
+    deleted_at = account.gone.get(request.share)
+    if request.share not in account.shares and deleted_at is not None:
+        # While the service removes a share, deleting it once more succeeds.
+        if service.clock.now() < deleted_at + REMOVAL_SECONDS * NS_PER_SECOND:
+            return Answer(202)
     share = write_share(service, request)
     family = account.snapshots.get(share.name, {})
     mode = request.headers.get("x-ms-delete-snapshots", "").lower()
@@ -135,14 +145,11 @@ def _delete_snapshot(service: Service, request: Request, account: Account) -> An
 
 
 def _retire(service: Service, account: Account, share: Share) -> None:
+    now = account.gone[share.name] = service.clock.tick()
     if not service.options.soft_delete:
         service.forget_share(share)
-        if not service.options.deletion_seconds:
-            return
-        share.root.children.clear()
-    else:
-        service.store.drop_share(share)
-    now = service.clock.tick()
+        return
+    service.store.drop_share(share)
     share.version, share.deleted_at = f"01{ns_to_ticks(now):X}", now
     share.lease = ShareLease()
     account.deleted.append(share)
