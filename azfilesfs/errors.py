@@ -38,7 +38,7 @@ class AzureFilesError(Exception):
 
     retryable: bool = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the facts of one failure; all but the message by keyword
         self,
         message: str,
         *,
@@ -89,7 +89,7 @@ class InvalidPath(ConfigurationError):
 
 
 class NameTooLong(InvalidPath):
-    """A component is longer than 255 UTF-16 units, or a path longer than 2,048 or deeper than 250."""
+    """A name is longer than 255 UTF-16 units, or a path longer than 2,048 or deeper than 250."""
 
 
 class MissingCredentials(ConfigurationError):

@@ -14,7 +14,6 @@ from typing import Final
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.versions import PartialValidator, Validator
 
-
 UNKNOWN_SIZE: Final = -1
 """``Properties.size`` where the answer does not say the size, as those of Set Properties and
 Rename.

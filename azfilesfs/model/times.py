@@ -74,5 +74,5 @@ def parse_rfc1123(text: str) -> int:
 
 
 def etag_of(ns: int) -> str:
-    """Return the ETag that the service gives a resource last modified at ``ns``, with its quotes."""
+    """Return the ETag of a resource last modified at ``ns``, with its quotes."""
     return f'"0x{ns_to_ticks(ns):X}"'

@@ -5,14 +5,15 @@ reader's nursery, and the reads wait for it. Sequential reads load whole ranges 
 more ahead; other reads load only the blocks that they touch. Every answer is compared with the
 version that was asked for, so one read never mixes two.
 
-State changes in synchronous steps: ``_loads`` names exactly the loads that have not finished. The
-caller keeps the path of the file still while it is in ``read`` (see ``Readable.path``).
+State changes in synchronous steps: ``_loads`` names exactly the loads that have not finished. Each
+request holds the path of its file still (see ``Readable.held``).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -45,8 +46,9 @@ _BUDGET_BYTES: Final = 64 * MIB
 class Readable(Protocol):
     """What the reader knows of a file."""
 
-    def path(self) -> SharePath:
-        """Return where it is now; the caller of ``read`` prevents a rename meanwhile."""
+    def held(self) -> AbstractAsyncContextManager[SharePath]:
+        """Hold its path still for one request; a rename waits for that, and that for a rename."""
+        ...
 
     @property
     def validator(self) -> Validator:
@@ -164,7 +166,7 @@ class BlockReader:
             except Outdated:
                 _log.debug("a load that began before the read is repeated")
         raise errors.ChangedDuringRead(
-            f"the file changed {_TRIES} times while it was read", path=str(source.path())
+            f"the file changed {_TRIES} times while it was read", operation="GetFile"
         )
 
     async def open_first_block(self, source: Readable) -> Properties | None:
@@ -180,12 +182,12 @@ class BlockReader:
         validator = source.validator
         if validator.size == 0 or await self._cache.get(validator, 0) is not None:
             return None
-        path, lease_id = source.path(), source.lease_id
         window = ByteRange(0, BLOCK_BYTES)
-        try:
-            content = await self._share.get_file(path, window, lease_id=lease_id)
-        except errors.InvalidRange:
-            return await self._share.get_file_properties(path, lease_id=lease_id)
+        async with source.held() as path:
+            try:
+                content = await self._share.get_file(path, window, lease_id=source.lease_id)
+            except errors.InvalidRange:
+                return await self._share.get_file_properties(path, lease_id=source.lease_id)
         self._keep(content)
         return content.properties
 
@@ -289,16 +291,17 @@ class BlockReader:
         return pieces
 
     async def _get(self, source: Readable, validator: Validator, window: ByteRange) -> bytes:
-        path, lease_id = source.path(), source.lease_id
-        try:
-            content = await self._share.get_file(path, window, lease_id=lease_id)
-        except errors.InvalidRange:
-            # Inside the size that we believe in: the file was cut, and the answer does not name
-            # the version.
-            properties = await self._share.get_file_properties(path, lease_id=lease_id)
-            if _is_version(properties, validator):
-                raise
-            raise VersionMoved(properties) from None
+        lease_id = source.lease_id
+        async with source.held() as path:
+            try:
+                content = await self._share.get_file(path, window, lease_id=lease_id)
+            except errors.InvalidRange:
+                # Inside the size that we believe in: the file was cut, and the answer does not
+                # name the version.
+                properties = await self._share.get_file_properties(path, lease_id=lease_id)
+                if _is_version(properties, validator):
+                    raise
+                raise VersionMoved(properties) from None
         if not _is_version(content.properties, validator):
             self._keep(content)
             raise VersionMoved(content.properties)

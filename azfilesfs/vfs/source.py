@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import AbstractAsyncContextManager
 
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
@@ -20,9 +21,9 @@ class InodeSource:
         self._inode = inode
         self.lease_id: str | None = None
 
-    def path(self) -> SharePath:
-        """Return where the file is now."""
-        return self._inode.path()
+    def held(self) -> AbstractAsyncContextManager[SharePath]:
+        """Hold the path of the file still for one request."""
+        return self._context.gate.path(self._inode)
 
     @property
     def validator(self) -> Validator:
