@@ -165,9 +165,10 @@ class BlockReader:
                 validator = _take_version(source, validator, moved.properties)
             except Outdated:
                 _log.debug("a load that began before the read is repeated")
-        raise errors.ChangedDuringRead(
-            f"the file changed {_TRIES} times while it was read", operation="GetFile"
-        )
+        async with source.held() as path:
+            raise errors.ChangedDuringRead(
+                f"the file changed {_TRIES} times while it was read", path=str(path)
+            )
 
     async def open_first_block(self, source: Readable) -> Properties | None:
         """Ask the service for the first block, so that its headers revalidate the file at open.
