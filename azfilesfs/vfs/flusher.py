@@ -174,7 +174,8 @@ class Flusher:
         """Take over what a pass achieved: one synchronous step."""
         old, new = dirty.base, properties.validator()
         if new is not None and old is not None:
-            self._context.cache.carry_over(old, new, carried(old, plan))
+            stale = carried(old, plan, dirty.staged.base_limit)
+            self._context.cache.carry_over(old, new, stale)
         if inode.pages_of == old:
             inode.pages_of = new
         self._context.inodes.learn_id(inode, properties)

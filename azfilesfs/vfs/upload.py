@@ -265,11 +265,16 @@ def merged(
     )
 
 
-def carried(old: Validator | None, plan: Plan) -> list[ByteRange]:
-    """Return the ranges of the old version that are not good any more under the new one."""
+def carried(old: Validator | None, plan: Plan, base_limit: int) -> list[ByteRange]:
+    """Return the ranges of the old version that are not good any more under the new one.
+
+    What lay from ``base_limit`` on was cut off, even where the file has the same size again.
+    """
     if old is None:
         return []
     changed = list(plan.extents)
+    if base_limit < old.size:
+        changed.append(ByteRange(base_limit, old.size))
     if plan.size != old.size:
         changed.append(ByteRange(min(plan.size, old.size), max(plan.size, old.size)))
     return changed
