@@ -38,7 +38,7 @@ from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.filesystem import FileSystem
 from azfilesfs.vfs.kept import KeptRecord
 from azfilesfs.vfs.staging import StagingArea
-from azfilesfs.vfs.types import Attrs, SetAttr, SilentKernel, VfsOptions
+from azfilesfs.vfs.types import Attrs, OpenResult, SetAttr, SilentKernel, VfsOptions
 
 GIB = 1 << 30
 ROOT = 1
@@ -237,9 +237,12 @@ class RecordingKernel(SilentKernel):
 class File:
     """An open file description."""
 
-    def __init__(self, host: "Host", ino: int, handle: int, *, keep_cache: bool) -> None:
+    def __init__(
+        self, host: "Host", ino: int, handle: int, *, flags: int, keep_cache: bool
+    ) -> None:
         """Hold a handle; ``keep_cache`` is what the kernel was told at open."""
         self._fs = host.fs
+        self._appends = bool(flags & os.O_APPEND)
         self.ino = ino
         self.handle = handle
         self.keep_cache = keep_cache
@@ -256,7 +259,9 @@ class File:
         return content
 
     async def pwrite(self, data: bytes, offset: int = 0) -> None:
-        """Write, in pieces as the kernel cuts them."""
+        """Write, in pieces as the kernel cuts them, and from the end on where it appends."""
+        if self._appends:
+            offset = (await self.stat()).size
         for start in range(0, len(data), 1 << 20):
             piece = data[start : start + (1 << 20)]
             assert await self._fs.write(self.handle, offset + start, piece) == len(piece)
@@ -303,11 +308,12 @@ class Host:
         """Walk to an entry and hold its inode, as the kernel does, while the block runs."""
         held: list[int] = []
         try:
-            attrs = (await self.fs.getattr(ROOT)).attrs
+            attrs: Attrs | None = None
             for name in path.split(b"/") if path else []:
-                attrs = (await self.fs.lookup(attrs.ino, name)).attrs
+                folder = ROOT if attrs is None else attrs.ino
+                attrs = (await self.fs.lookup(folder, name)).attrs
                 held.append(attrs.ino)
-            yield attrs
+            yield (await self.fs.getattr(ROOT)).attrs if attrs is None else attrs
         finally:
             await self.fs.forget([(ino, 1) for ino in held])
 
@@ -315,6 +321,9 @@ class Host:
     async def parent(self, path: bytes) -> AsyncIterator[tuple[int, bytes]]:
         """Walk to the directory of a path; yields its inode number and the last name."""
         folder, _, name = path.rpartition(b"/")
+        if not folder:
+            yield ROOT, name
+            return
         async with self.found(folder) as attrs:
             yield attrs.ino, name
 
@@ -347,10 +356,13 @@ class Host:
             async with self.parent(path) as (folder, name):
                 result, entry = await self.fs.create(folder, name, flags)
                 await self.fs.forget([(entry.attrs.ino, 1)])
-                return File(self, entry.attrs.ino, result.handle, keep_cache=result.keep_cache)
+                return self._file(entry.attrs.ino, result, flags)
         async with self.found(path) as attrs:
             result = await self.fs.open_file(attrs.ino, flags)
-            return File(self, attrs.ino, result.handle, keep_cache=result.keep_cache)
+            return self._file(attrs.ino, result, flags)
+
+    def _file(self, ino: int, result: OpenResult, flags: int) -> File:
+        return File(self, ino, result.handle, flags=flags, keep_cache=result.keep_cache)
 
     async def create(self, path: bytes, flags: int = 0) -> File:
         """Open for reading and writing, making the file where there is none."""
