@@ -1,4 +1,4 @@
-"""The ASGI application: parse, authenticate, act, answer; with faults and a slow network on the way."""
+"""The ASGI application: parse, authenticate, act, answer; faults and a slow network in between."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MAX_CLIENT_ID: Final = 1024
 
 
 def create_app(options: EmulatorOptions | None = None) -> EmulatorApp:
-    """Build an emulator, with what its data directory holds, and the shares that the options name.
+    """Build an emulator with what its data directory holds, and with the shares that are wanted.
 
     Raises:
         OSError: the data directory cannot be used, or another emulator uses it.
@@ -66,8 +66,8 @@ def create_app(options: EmulatorOptions | None = None) -> EmulatorApp:
 class EmulatorApp:
     """The service as an ASGI application, for one trio run at a time.
 
-    In process a cut connection raises ``ConnectionCut`` out of the application; under a server that puts a
-    function under ``ABORT_KEY`` into the scope's state, the connection is closed instead.
+    In process a cut connection raises ``ConnectionCut`` out of the application; under a server that
+    puts a function under ``ABORT_KEY`` into the scope's state, the connection is closed instead.
 
     Attributes:
         service: the state; tests may look at it and change it between requests.
@@ -112,8 +112,7 @@ class EmulatorApp:
             request = parse(scope, self.service.accounts)
         except ServiceError as error:
             await read_body(receive, 0)
-            facts = f"RequestId:{request_id}\nTime:{iso(self.service.clock.now())}"
-            answer = refusal(error, is_head=scope["method"] == "HEAD", facts=facts)
+            answer = self._refuse(error, scope["method"], request_id)
             await send_answer(send, self._common(None, request_id), answer)
             return
         if request.account == CONTROL_SEGMENT and request.path_style:
@@ -181,10 +180,16 @@ class EmulatorApp:
             if rule is not None and rule.status is not None:
                 raise _planned(rule)
         except ServiceError as error:
-            facts = f"RequestId:{request_id}\nTime:{iso(self.service.clock.now())}"
-            answer = refusal(error, is_head=request.method == "HEAD", facts=facts)
+            answer = self._refuse(error, request.method, request_id)
             answer.has_version = operation is not None
+        except Exception:
+            logger.exception("an operation failed: %s %s", request.method, request.raw_path)
+            answer = self._refuse(ServiceError("InternalError"), request.method, request_id)
         return answer
+
+    def _refuse(self, error: ServiceError, method: str, request_id: str) -> Answer:
+        facts = f"RequestId:{request_id}\nTime:{iso(self.service.clock.now())}"
+        return refusal(error, is_head=method == "HEAD", facts=facts)
 
     def _act(self, operation: Operation, request: Request) -> Answer:
         if self.service.options.strict_conditions:
@@ -192,6 +197,9 @@ class EmulatorApp:
                 if name.startswith("if-"):
                     raise ServiceError("ConditionHeadersNotSupported")
         authenticate(self.service, request, operation.need)
+        if "x-ms-structured-body" in request.headers:
+            # Its frame must not become content; checksums are not offered in this form.
+            raise ServiceError("UnsupportedHeader", extras={"HeaderName": "x-ms-structured-body"})
         try:
             return operation.handler(self.service, request)
         finally:
@@ -221,7 +229,8 @@ class EmulatorApp:
 
     def _request_id(self) -> str:
         serial = next(self._serial)
-        return f"{self._id_prefix}-{serial >> 40 & 0xFFFF:04x}-{serial >> 24 & 0xFFFF:04x}-{serial & 0xFFFFFF:06x}000000"
+        middle = f"{serial >> 40 & 0xFFFF:04x}-{serial >> 24 & 0xFFFF:04x}"
+        return f"{self._id_prefix}-{middle}-{serial & 0xFFFFFF:06x}000000"
 
     def _common(
         self, request: Request | None, request_id: str, *, has_version: bool = True

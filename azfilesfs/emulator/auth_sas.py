@@ -1,4 +1,4 @@
-"""Shared access signatures, by the emulator's own reading of the rules (rest.md sections 6.2 and 6.3)."""
+"""Shared access signatures, by the emulator's own reading of the rules (rest.md 6.2 and 6.3)."""
 
 from __future__ import annotations
 

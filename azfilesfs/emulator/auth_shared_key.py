@@ -33,7 +33,7 @@ _SIGNATURE: Final = re.compile(r"sig=[^&\s]*")
 
 @lru_cache(maxsize=4096)
 def collation_key(name: str) -> tuple[str, tuple[int, ...]]:
-    """Return what header names are sorted by: ``-`` does not count at first, ``_`` comes before digits.
+    """Return what header names are sorted by: ``-`` counts last, ``_`` comes before digits.
 
     Where two names differ by dashes only, the one whose first dash comes earlier is the later one.
     """

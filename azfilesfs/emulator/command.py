@@ -78,7 +78,7 @@ def connection_string(address: Address, account: str, key: str) -> str:
 
 
 def write_env_file(path: Path, served: ServedEmulator) -> None:
-    """Write ``NAME=value`` lines, for the owner only, in one step: readers see all of it or nothing.
+    """Write ``NAME=value`` lines for the owner only, in one step: readers see all or nothing.
 
     Raises:
         OSError: the file cannot be written.
@@ -100,7 +100,7 @@ def _write_private(path: Path, data: bytes) -> None:
 
 
 def ca_file_of(options: EmulatorCommandOptions) -> Path:
-    """Return where the authority's certificate goes: beside the env file, else the data, else here."""
+    """Return where the authority's certificate goes: by the env file, else the data, else here."""
     if options.env_file is not None:
         return options.env_file.with_name(f"{options.env_file.name}.ca.pem").absolute()
     folder = options.data if options.data is not None else Path.cwd()

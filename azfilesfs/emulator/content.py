@@ -15,7 +15,7 @@ _ZEROS: Final = bytes(CHUNK_BYTES)
 
 
 class Content(Protocol):
-    """Bytes addressed by offset; what was never written reads as zeros. The size is kept elsewhere."""
+    """Bytes by offset; what was never written reads as zeros. The size is kept elsewhere."""
 
     key: str
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable
-from typing import Any
 
 from azfilesfs.emulator.answer import Answer
 from azfilesfs.emulator.counters import RequestCounters
@@ -97,8 +96,9 @@ class Control:
         return self._get_network(body)
 
 
-def _parse(body: Body) -> Any:
+def _parse(body: Body) -> object:
     try:
-        return json.loads(bytes(body))
+        data: object = json.loads(bytes(body))
+        return data
     except UnicodeDecodeError:
         raise ValueError("the body is not UTF-8") from None

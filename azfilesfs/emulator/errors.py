@@ -115,8 +115,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "MissingRequiredXmlNode": (400, "A mandatory XML node is missing from the request."),
         "NoAuthenticationInformation": (
             401,
-            "Server failed to authenticate the request. Please refer to the information in the "
-            "www-authenticate header.",
+            "Server failed to authenticate the request. See the www-authenticate header.",
         ),
         "NoPendingCopyOperation": (409, "There is currently no pending copy operation."),
         "OutOfRangeInput": (400, "One of the request inputs is out of range."),
@@ -148,6 +147,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "ShareNotFound": (404, "The specified share does not exist."),
         "ShareSnapshotCountExceeded": (409, "The share has reached its limit of snapshots."),
         "ShareSnapshotNotFound": (404, "The specified share snapshot does not exist."),
+        "SharingViolation": (409, "The specified resource may be in use by an SMB client."),
         "ShareSnapshotOperationNotSupported": (
             400,
             "The operation is not supported on a share snapshot.",

@@ -14,6 +14,10 @@ from azfilesfs.emulator.request import Request
 CUTS: Final = ("before", "request", "after", "body")
 
 
+class PlanError(ValueError):
+    """A fault plan is not as documented."""
+
+
 class ConnectionCut(ConnectionResetError):
     """The connection is cut by plan. In process this is what the caller of the application gets."""
 
@@ -33,11 +37,12 @@ class FaultRule:
         code: ``x-ms-error-code`` of that answer.
         answer_headers: set in the answer, after everything else.
         delay: seconds to wait before the request is looked at.
-        cut: closes the connection ``before`` the effect, in the middle of the ``request``, ``after`` the
-            effect without an answer, or in the middle of the ``body`` of the answer.
+        cut: closes the connection ``before`` the effect, in the middle of the ``request``,
+            ``after`` the effect without an answer, or in the middle of the ``body`` of the answer.
         truncate: bytes that the body of the answer loses at its end, Content-Length adapted.
         corrupt: inverts a byte in the middle of the answer's body.
-        etag: ``stale`` for the ETag that the path showed before the last change, else a literal value.
+        etag: ``stale`` for the ETag that the path showed before the last change, else a literal
+            value.
     """
 
     operation: str = "*"
@@ -57,36 +62,29 @@ class FaultRule:
     etag: str | None = None
 
     @classmethod
-    def from_json(cls, data: Any) -> FaultRule:
+    def from_json(cls, data: object) -> FaultRule:
         """Read one rule of a plan.
 
         Raises:
-            ValueError: it is not as documented.
+            PlanError: it is not as documented.
         """
-        if not isinstance(data, dict):
-            raise ValueError("a fault rule is an object")
-        unknown = data.keys() - _KINDS.keys()
-        if unknown:
-            raise ValueError(f"a fault rule has no field {min(unknown)!r}")
-        for name, value in data.items():
-            if not isinstance(value, _KINDS[name]) or (
-                isinstance(value, bool) and bool not in _KINDS[name]
-            ):
-                raise ValueError(f"the field {name!r} of a fault rule has the wrong type")
+        if not isinstance(data, Mapping):
+            raise PlanError("a fault rule is an object")
         values: dict[str, Any] = dict(data)
+        _check_kinds(values)
         nth = values.get("nth", ())
         values["nth"] = (nth,) if isinstance(nth, int) else tuple(nth)
         if not all(isinstance(number, int) and number >= 1 for number in values["nth"]):
-            raise ValueError("nth is a number from 1, or a list of such")
+            raise PlanError("nth is a number from 1, or a list of such")
         for name in ("headers", "answer_headers"):
             pairs = values.get(name, {})
             if not all(isinstance(value, str) for value in pairs.values()):
-                raise ValueError(f"{name} maps names to texts")
+                raise PlanError(f"{name} maps names to texts")
             values[name] = {key.lower(): value for key, value in pairs.items()}
         if values.get("cut", "body") not in CUTS:
-            raise ValueError(f"cut is one of {', '.join(CUTS)}")
+            raise PlanError(f"cut is one of {', '.join(CUTS)}")
         if values.get("delay", 0) < 0 or not 0 <= values.get("probability", 1) <= 1:
-            raise ValueError("delay must not be negative, probability lies between 0 and 1")
+            raise PlanError("delay must not be negative, probability lies between 0 and 1")
         return cls(**values)
 
     def matches(self, operation: str, request: Request) -> bool:
@@ -120,6 +118,16 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
+def _check_kinds(values: Mapping[str, object]) -> None:
+    unknown = values.keys() - _KINDS.keys()
+    if unknown:
+        raise PlanError(f"a fault rule has no field {min(unknown)!r}")
+    for name, value in values.items():
+        is_stray_bool = isinstance(value, bool) and bool not in _KINDS[name]
+        if is_stray_bool or not isinstance(value, _KINDS[name]):
+            raise PlanError(f"the field {name!r} of a fault rule has the wrong type")
+
+
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
     """Rules in order of precedence, and the seed of their probabilities."""
@@ -128,17 +136,17 @@ class FaultPlan:
     seed: int = 0
 
     @classmethod
-    def from_json(cls, data: Any) -> FaultPlan:
+    def from_json(cls, data: object) -> FaultPlan:
         """Read the body of ``PUT /_emulator/faults``.
 
         Raises:
-            ValueError: it is not as documented.
+            PlanError: it is not as documented.
         """
-        if not isinstance(data, dict) or not data.keys() <= {"rules", "seed"}:
-            raise ValueError("a fault plan is an object with rules and seed")
+        if not isinstance(data, Mapping) or not data.keys() <= {"rules", "seed"}:
+            raise PlanError("a fault plan is an object with rules and seed")
         rules, seed = data.get("rules", []), data.get("seed", 0)
         if not isinstance(rules, list | tuple) or not isinstance(seed, int):
-            raise ValueError("rules is a list, seed a whole number")
+            raise PlanError("rules is a list, seed a whole number")
         return cls(tuple(FaultRule.from_json(rule) for rule in rules), seed)
 
 
@@ -157,22 +165,22 @@ class Faults:
         self._random = random.Random(0)  # noqa: S311  # repeatable by its seed, which is the point
         self._etags: dict[str, tuple[str, str]] = {}
 
-    def set_plan(self, plan: FaultPlan | Mapping[str, Any]) -> None:
+    def set_plan(self, plan: FaultPlan | object) -> None:
         """Replace the plan and start counting matches anew.
 
         Raises:
-            ValueError: a plan given as JSON data is not as documented.
+            PlanError: a plan given as JSON data is not as documented.
         """
         if not isinstance(plan, FaultPlan):
             plan = FaultPlan.from_json(plan)
         self._progress = [_Progress(rule) for rule in plan.rules]
         self._random = random.Random(plan.seed)  # noqa: S311  # as above
 
-    def add(self, **rule: Any) -> None:
+    def add(self, **rule: object) -> None:
         """Append one rule, its fields as in JSON.
 
         Raises:
-            ValueError: it is not as documented.
+            PlanError: it is not as documented.
         """
         self._progress.append(_Progress(FaultRule.from_json(rule)))
 
@@ -181,7 +189,7 @@ class Faults:
         self.set_plan(FaultPlan())
 
     def state(self) -> dict[str, Any]:
-        """Return what ``GET /_emulator/faults`` shows: for each rule how often it matched and fired."""
+        """Return what ``GET /_emulator/faults`` shows: how often each rule matched and fired."""
         return {
             "rules": [
                 {
@@ -195,7 +203,7 @@ class Faults:
         }
 
     def choose(self, operation: str, request: Request) -> FaultRule | None:
-        """Return the rule that fires for this request, None for none; every matching rule counts it."""
+        """Return the rule that fires for this request; every rule that matches counts it."""
         chosen: _Progress | None = None
         for item in self._progress:
             if not item.rule.matches(operation, request):

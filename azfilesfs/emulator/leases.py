@@ -1,4 +1,4 @@
-"""Leases: the infinite ones of files, and those of shares with durations (rest.md section 4). Pure state."""
+"""Leases: the infinite ones of files, those of shares with durations (rest.md section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request to the nodes it means, with the refusals in the service's order: share, parent, leaf."""
+"""From a request to the nodes it means, refusing in the service's order: share, parent, leaf."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Place:
         """Return the file.
 
         Raises:
-            ServiceError: ResourceNotFound; a directory counts as missing to readers, as a mismatch to writers.
+            ServiceError: ResourceNotFound; a directory counts as missing to readers, as a
+                mismatch to writers.
         """
         if isinstance(self.node, File):
             return self.node
@@ -40,7 +41,8 @@ class Place:
         """Return the directory.
 
         Raises:
-            ServiceError: ResourceNotFound; a file counts as missing to readers, as a mismatch to writers.
+            ServiceError: ResourceNotFound; a file counts as missing to readers, as a mismatch to
+                writers.
         """
         if isinstance(self.node, Directory):
             return self.node
@@ -94,21 +96,33 @@ def read_file(service: Service, request: Request) -> tuple[Share, File]:
         ServiceError: it is missing, or the lease id is wrong.
     """
     place = read_place(service, request)
+    _refuse_slash(request)
     file = place.file(writes=False)
     file.lease.check(lease_id(request), writes=False)
     return place.share, file
 
 
 def write_file(service: Service, request: Request) -> tuple[Share, File]:
-    """Return the file that a changing request means, its lease checked; read-only is not checked here.
+    """Return the file that a changing request means, its lease checked; it may be read-only.
 
     Raises:
         ServiceError: it is missing, or the lease id is missing or wrong.
     """
     place = write_place(service, request)
+    _refuse_slash(request)
     file = place.file(writes=True)
     file.lease.check(lease_id(request), writes=True)
     return place.share, file
+
+
+def _refuse_slash(request: Request) -> None:
+    """Refuse a file's path that ends like a directory's.
+
+    Raises:
+        ServiceError: InvalidUri.
+    """
+    if request.has_trailing_slash:
+        raise ServiceError("InvalidUri")
 
 
 def lease_id(request: Request, name: str = "x-ms-lease-id") -> str | None:

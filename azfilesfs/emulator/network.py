@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import trio
 
 from azfilesfs.model.limits import MIB
+
+
+class SettingsError(ValueError):
+    """Network settings are not as documented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +22,19 @@ class NetworkSettings:
     mib_per_second: float | None = None
 
     @classmethod
-    def from_json(cls, data: Any) -> NetworkSettings:
+    def from_json(cls, data: object) -> NetworkSettings:
         """Read the body of ``PUT /_emulator/network``.
 
         Raises:
-            ValueError: it is not as documented.
+            SettingsError: it is not as documented.
         """
-        if not isinstance(data, dict) or not data.keys() <= {"latency", "mib_per_second"}:
-            raise ValueError("network settings are an object with latency and mib_per_second")
+        if not isinstance(data, Mapping) or not data.keys() <= {"latency", "mib_per_second"}:
+            raise SettingsError("network settings are an object with latency and mib_per_second")
         latency, rate = data.get("latency", 0.0), data.get("mib_per_second")
         if not isinstance(latency, int | float) or latency < 0:
-            raise ValueError("latency is a number of seconds")
+            raise SettingsError("latency is a number of seconds")
         if rate is not None and (not isinstance(rate, int | float) or rate <= 0):
-            raise ValueError("mib_per_second is a positive number")
+            raise SettingsError("mib_per_second is a positive number")
         return cls(float(latency), rate)
 
 

@@ -32,9 +32,11 @@ class EmulatorOptions:
         shares: shares to create in every account where they do not exist yet.
         data: directory that keeps everything over a restart; None keeps it in memory.
         clock: returns Unix nanoseconds.
-        equal_ticks: lets two changes within one clock reading get the same time, and so the same ETag;
+        equal_ticks: lets two changes within one clock reading get the same time, and so the same
+            ETag;
             otherwise every change gets a later tick than the one before.
-        newest_version: newest ``x-ms-version`` that is accepted; an older one simulates an older service.
+        newest_version: newest ``x-ms-version`` that is accepted; an older one simulates an older
+            service.
         check_date: refuses SharedKey requests whose date is more than 15 minutes off.
         strict_conditions: refuses ``If-*`` headers instead of ignoring them.
         deletion_seconds: how long the name of a deleted share stays taken (ShareBeingDeleted).

@@ -1,4 +1,4 @@
-"""One request as the service sees it: whose account, which share and path, which operation's parameters."""
+"""One request as the service sees it: whose account, which share and path, which parameters."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Request:
         return self.query.get("sharesnapshot")
 
     def path(self) -> SharePath:
-        """Return the path inside the share, checked, its trailing dots trimmed unless they are allowed.
+        """Return the path inside the share, checked; trailing dots are trimmed unless allowed.
 
         Raises:
             ServiceError: a name is refused.
@@ -167,7 +167,7 @@ def checked_path(segments: Iterable[str], *, keep_dots: bool) -> SharePath:
 
 
 def decode_path(raw_path: str) -> tuple[tuple[str, ...], bool]:
-    """Decode and split a path: ``%2F`` separates like ``/``; a slash at the end is dropped and reported.
+    """Decode and split a path: ``%2F`` separates like ``/``; a slash at its end is reported.
 
     Raises:
         ServiceError: InvalidUri, where it is not UTF-8.
@@ -183,7 +183,7 @@ def decode_path(raw_path: str) -> tuple[tuple[str, ...], bool]:
 
 
 def parse_query(text: str) -> dict[str, str]:
-    """Decode a query string; names in lower case, values of repeated names joined in sorted order."""
+    """Decode a query string; names in lower case, values of repeated names sorted and joined."""
     values: dict[str, list[str]] = {}
     for part in text.split("&"):
         if part:
@@ -198,7 +198,7 @@ def _decode_value(value: str) -> str:
 
 
 def account_of_host(host: str, accounts: Iterable[str]) -> str | None:
-    """Return the account of a host-style URL (``ACCOUNT.file.core.windows.net``), None for others."""
+    """Return the account of a host-style URL (``ACCOUNT.file...``), None for others."""
     label, _, rest = host.partition(".")
     if not rest.startswith("file."):
         return None

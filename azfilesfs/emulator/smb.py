@@ -16,7 +16,7 @@ from azfilesfs.model.times import etag_of, parse_iso
 
 SMB_SINCE: Final = "2019-02-02"
 OPTIONAL_SINCE: Final = "2021-06-08"
-"""Before it, attributes, times and a permission had to be sent; from it on Put Range changes times."""
+"""Before it attributes, times and a permission were required; from it on Put Range sets times."""
 
 _SDDL = re.compile(r"O:[^:]+G:[^:]+D:.+", re.DOTALL)
 _PERMISSION_KEY = re.compile(r"\d+\*\d+")
@@ -148,7 +148,7 @@ def new_attributes(wanted: FileAttributes | None, *, is_directory: bool) -> File
 
 
 def apply_smb(node: Node, change: SmbChange, now: int) -> None:
-    """Change a node as Set Properties does: what was not sent stays, change-time and ETag become now."""
+    """Change a node as Set Properties does: what was not sent stays, the ETag becomes now."""
     if change.attributes is not None:
         forced = FileAttributes.DIRECTORY if isinstance(node, Directory) else FileAttributes.NONE
         node.attributes = change.attributes | forced

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from azfilesfs.emulator.auth_sas import Token, check_token
 from azfilesfs.emulator.errors import ServiceError, invalid_header
 from azfilesfs.emulator.request import (
     TRAILING_DOT_SINCE,
@@ -15,6 +16,7 @@ from azfilesfs.emulator.request import (
     decode_path,
     parse_query,
 )
+from azfilesfs.emulator.shares import Service
 from azfilesfs.model.paths import SharePath
 
 
@@ -27,7 +29,6 @@ class SourceUrl:
     path: SharePath
     snapshot: str | None
     raw_path: str
-    scheme: str
     query: dict[str, str]
 
     def __repr__(self) -> str:
@@ -66,9 +67,33 @@ def parse_source(request: Request, name: str, accounts: Iterable[str]) -> Source
         path=checked_path(segments[1:], keep_dots=keep_dots),
         snapshot=query.get("sharesnapshot"),
         raw_path=raw_path,
-        scheme=parts.scheme or request.scheme,
         query=query,
     )
+
+
+def source_token(service: Service, request: Request, source: SourceUrl) -> Token:
+    """Return the SAS of a source as it is used by a request."""
+    return Token(
+        query=source.query,
+        account=source.account,
+        share=source.share,
+        path=str(source.path),
+        scheme=request.scheme,
+        peer=request.peer,
+        now=service.clock.now(),
+    )
+
+
+def check_source_sas(service: Service, request: Request, source: SourceUrl) -> None:
+    """Check the SAS that the source of a rename carries; a file SAS must come with one.
+
+    Raises:
+        ServiceError: 403.
+    """
+    if "sig" in source.query:
+        check_token(service, source_token(service, request, source))
+    elif request.grant.is_file_only:
+        raise ServiceError("AuthorizationFailure")
 
 
 def refuse_unverified(status: int, message: str | None = None) -> ServiceError:

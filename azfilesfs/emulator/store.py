@@ -1,9 +1,9 @@
 """The data directory: a SQLite file for everything but contents, sparse files for those.
 
-Tables: ``records(key, data)`` has accounts and shares, ``nodes(share, id, data)`` has files and directories.
-``data`` is JSON. Every request is one transaction, committed before its answer is sent, so a killed process
-loses nothing that was acknowledged. The write-ahead log is not synced at each commit: a machine that loses
-power may lose the last requests, and keeps a consistent state.
+Tables: ``records(key, data)`` has accounts and shares, ``nodes(share, id, data)`` has files and
+directories. ``data`` is JSON. Every request is one transaction, committed before its answer is
+sent, so a killed process loses nothing that was acknowledged. The write-ahead log is not synced at
+each commit: a machine that loses power may lose the last requests, and keeps a consistent state.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SqliteStore:
         return cls(database, lock)
 
     def load(self, service: Service, contents: DiskContents) -> None:
-        """Fill a service with what the directory holds, and remove contents that nothing refers to."""
+        """Fill a service with what the directory holds; remove contents nothing refers to."""
         keys: set[str] = set()
         for key, text in self._database.execute("SELECT key, data FROM records"):
             data = json.loads(text)

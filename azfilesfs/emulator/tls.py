@@ -34,7 +34,8 @@ class Certificates:
     def server_context(self) -> ssl.SSLContext:
         """Return a context that serves with them.
 
-        The key passes through a private temporary directory, since ``ssl`` loads keys from files only.
+        The key passes through a private temporary directory, since ``ssl`` loads keys from files
+        only.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -49,7 +50,7 @@ class Certificates:
 
 
 def make_certificates(extra_hosts: Iterable[str] = ()) -> Certificates:
-    """Make a new authority and a server certificate of it; the authority's key is forgotten at once.
+    """Make an authority and a server certificate of it; the authority's key is forgotten at once.
 
     Args:
         extra_hosts: names or addresses beyond those of this machine's loopback and of the service.

@@ -1,4 +1,4 @@
-"""Values as they travel in headers and listings; the fast forms of what a page of 5,000 entries needs."""
+"""Values as they travel in headers and listings; fast, for pages of 5,000 entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XML as the service writes it: a byte order mark, one line, nothing pretty; and the little that it reads."""
+"""XML as the service writes it: a byte order mark, one line; and the little that it reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def element(name: str, text: str) -> str:
 
 
 def name_element(tag: str, name: str, *, may_encode: bool = True) -> str:
-    """Return an element with a file name, percent-encoded where XML cannot carry a character of it."""
+    """Return an element with a name, percent-encoded where XML cannot carry it."""
     if may_encode and _ILLEGAL.search(name):
         return f'<{tag} Encoded="true">{quote(name, safe="")}</{tag}>'
     return element(tag, name)

@@ -1,4 +1,4 @@
-"""Emulators that real clients talk to over a socket: in a thread, over https with its own CA, or http."""
+"""Emulators that real clients talk to over a socket, https with its own CA or plain http."""
 
 import threading
 from collections.abc import Iterator

@@ -59,7 +59,7 @@ KNOWN_DIFFERENCES = {
         "the body was left out of the recording, so its CRC64 is another"
     ),
 }
-"""Recorded tests that the emulator answers differently, and why. Every entry must still be needed."""
+"""Recorded tests that the emulator answers differently, and why; each must still be needed."""
 
 COMPARED_AT_LEAST = 3_600
 

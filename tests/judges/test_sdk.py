@@ -77,7 +77,7 @@ def refused(code: str) -> Iterator[None]:
     """Expect the service's error code."""
     with pytest.raises(HttpResponseError) as caught:
         yield
-    assert caught.value.error_code == code
+    assert getattr(caught.value, "error_code", None) == code
 
 
 def test_shares_are_created_listed_and_deleted(service: ShareServiceClient) -> None:
@@ -301,7 +301,7 @@ def test_share_sas_allows_what_it_says(emulator: RunningEmulator, share: ShareCl
 
 
 def test_file_and_account_sas(emulator: RunningEmulator, share: ShareClient) -> None:
-    """A file SAS opens its file only; an account SAS is limited by its resource types; expiry counts."""
+    """A file SAS opens its file only, an account SAS its resource types; expiry counts."""
     share.get_file_client("mine").upload_file(b"mine")
     token = generate_file_sas(
         DEFAULT_ACCOUNT,
@@ -382,7 +382,7 @@ def test_permissions_and_service_properties(
 ) -> None:
     """Permissions are stored under keys; service properties are kept; handles are never open."""
     sddl = "O:S-1-5-32-544G:S-1-5-18D:(A;;FA;;;SY)"
-    key = share.create_permission_for_share(sddl)
+    key = share.create_permission_for_share(sddl) or ""
     assert share.get_permission_for_share(key).startswith(sddl)
     file = share.get_file_client("guarded")
     file.create_file(1, permission_key=key)
@@ -400,7 +400,7 @@ def test_deleted_shares_come_back(service: ShareServiceClient) -> None:
         service.get_share_client("phoenix").get_share_properties()
     gone = next(item for item in service.list_shares(include_deleted=True) if item.deleted)
 
-    service.undelete_share(gone.name, gone.version)
+    service.undelete_share(gone.name, gone.version or "")
 
     back = service.get_share_client("phoenix").get_file_client("f")
     assert back.download_file().readall() == b"ash"

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 
 from azfilesfs.emulator.answer import Answer
-from azfilesfs.emulator.auth_sas import Token, check_token
+from azfilesfs.emulator.auth_sas import check_token
 from azfilesfs.emulator.crc64 import crc64
 from azfilesfs.emulator.errors import ServiceError, invalid_header, invalid_query
 from azfilesfs.emulator.lookup import (
@@ -29,7 +29,12 @@ from azfilesfs.emulator.operations.snapshots import vars_of
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import Service
 from azfilesfs.emulator.smb import OPTIONAL_SINCE, parse_smb, stamp_headers
-from azfilesfs.emulator.sources import SourceUrl, parse_source, refuse_unverified
+from azfilesfs.emulator.sources import (
+    SourceUrl,
+    parse_source,
+    refuse_unverified,
+    source_token,
+)
 from azfilesfs.emulator.tree import ContentHeaders, CopyRecord, Directory, File
 from azfilesfs.emulator.wire import b64, iso, unb64
 from azfilesfs.model.limits import FILE_BYTES, RANGE_BYTES
@@ -103,16 +108,7 @@ def _source_file(service: Service, request: Request, source: SourceUrl, *, needs
         raise refuse_unverified(401)
     try:
         if "sig" in source.query:
-            token = Token(
-                query=source.query,
-                account=source.account,
-                share=source.share,
-                path=str(source.path),
-                scheme=source.scheme,
-                peer=request.peer,
-                now=service.clock.now(),
-            )
-            grant = check_token(service, token)
+            grant = check_token(service, source_token(service, request, source))
             if "r" not in grant.permissions or "o" not in (grant.resource_types or "o"):
                 raise ServiceError("AuthorizationPermissionMismatch")
         elif needs_sas or not request.grant.is_key or source.account != request.account:

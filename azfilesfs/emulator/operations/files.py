@@ -104,7 +104,7 @@ def _data_of_create(request: Request, size: int) -> bool:
 
 
 def put_file(service: Service, place: Place, change: SmbChange, now: int) -> File:
-    """Put an empty file in place: a new one, or the old one emptied, which keeps its id and lease."""
+    """Put an empty file in place: a new one, or the old one, which keeps its id and lease."""
     creation = now if change.creation is None else change.creation
     file = place.node
     if not isinstance(file, File):
@@ -245,7 +245,7 @@ def settle_copy(service: Service, share: Share, file: File) -> None:
 
 
 def property_headers(file: File, request: Request) -> list[tuple[str, str]]:
-    """Return the headers that Get File and Get File Properties share, without those of the content."""
+    """Return the headers that Get File and Get File Properties share."""
     headers = stamp_headers(file.modified)
     headers += metadata_headers(file.metadata)
     shown = dict(request.grant.overrides)

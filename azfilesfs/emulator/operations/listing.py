@@ -70,11 +70,12 @@ def _head(
 ) -> str:
     may_encode = request.version >= ENCODED_SINCE
     snapshot = f' ShareSnapshot="{attribute(share.snapshot)}"' if share.snapshot else ""
-    parts = [
+    root = (
         f'<EnumerationResults ServiceEndpoint="{attribute(request.endpoint)}" '
         f'ShareName="{attribute(share.name)}"{snapshot} '
         f'DirectoryPath="{attribute(directory.path())}">'
-    ]
+    )
+    parts = [root]
     if prefix:
         parts.append(name_element("Prefix", prefix, may_encode=may_encode))
     if request.query.get("marker"):

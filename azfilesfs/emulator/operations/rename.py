@@ -10,7 +10,7 @@ from azfilesfs.emulator.operations.files import DEFAULT_TYPE
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import Service
 from azfilesfs.emulator.smb import apply_smb, parse_smb, smb_headers, stamp_headers
-from azfilesfs.emulator.sources import parse_source
+from azfilesfs.emulator.sources import check_source_sas, parse_source
 from azfilesfs.emulator.tree import Directory, File, Node
 
 _SOURCE = "x-ms-file-rename-source"
@@ -64,6 +64,7 @@ def _source_node(
         raise invalid_header(_SOURCE, "")
     if source.snapshot is not None:
         raise invalid_header(_SOURCE, "")
+    check_source_sas(service, request, source)
     place = find(target.share, source.path)
     node = place.node
     if node is None:
@@ -76,7 +77,7 @@ def _source_node(
     while above is not None:
         # A directory cannot move into itself.
         if above is node:
-            raise ServiceError("SharingViolation", status=409)
+            raise ServiceError("SharingViolation")
         above = above.parent
     return node
 

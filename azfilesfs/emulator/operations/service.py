@@ -1,4 +1,4 @@
-"""Operations of the whole service: listing shares, its properties; and the access policies of a share."""
+"""Operations of the whole service, and the access policies of a share."""
 
 from __future__ import annotations
 

@@ -105,10 +105,11 @@ def delete_share(service: Service, request: Request) -> Answer:
     if request.snapshot is not None:
         return _delete_snapshot(service, request, account)
     deleted_at = account.gone.get(request.share)
-    if request.share not in account.shares and deleted_at is not None:
+    removed_at = None if deleted_at is None else deleted_at + REMOVAL_SECONDS * NS_PER_SECOND
+    is_gone = request.share not in account.shares
+    if is_gone and removed_at is not None and service.clock.now() < removed_at:
         # While the service removes a share, deleting it once more succeeds.
-        if service.clock.now() < deleted_at + REMOVAL_SECONDS * NS_PER_SECOND:
-            return Answer(202)
+        return Answer(202)
     share = write_share(service, request)
     family = account.snapshots.get(share.name, {})
     mode = request.headers.get("x-ms-delete-snapshots", "").lower()

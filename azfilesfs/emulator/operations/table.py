@@ -203,9 +203,8 @@ def _level(request: Request, kind: str) -> Level:
 
 
 def _unknown(key: Key) -> ServiceError:
-    level, method, kind, comp = key
+    level, _, kind, comp = key
     known = {row[2:] for row in OPERATIONS if row[0] is level}
     if (kind, comp) in known:
         return ServiceError("UnsupportedHttpVerb")
-    error = invalid_query("restype", comp or kind) if comp or kind else ServiceError("InvalidUri")
-    return error
+    return invalid_query("restype", comp or kind) if comp or kind else ServiceError("InvalidUri")

@@ -53,7 +53,8 @@ class Reply:
 class Caller:
     """Sends signed requests to an application, host-style.
 
-    ``version`` and ``peer`` apply to every request; ``share`` is put before paths that do not start with ``/``.
+    ``version`` and ``peer`` apply to every request; ``share`` is put before paths that do not
+    start with ``/``.
     """
 
     app: EmulatorApp
@@ -139,7 +140,7 @@ async def exchange(
 
 
 def make_caller(**options: Any) -> Caller:
-    """Return a caller of a new emulator with a share named ``share`` and a clock that stands still."""
+    """Return a caller of a new emulator with a share, and with a clock that stands still."""
     clock = FakeClock()
     options.setdefault("shares", ("share",))
     app = create_app(EmulatorOptions(clock=clock, **options))
