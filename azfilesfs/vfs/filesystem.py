@@ -294,7 +294,6 @@ class FileSystem:
         """Open a file, making it where there is none; raises its lookup count."""
         inode, handle, keep_cache = await self._opener.create(self._inode(parent), name, flags)
         result = OpenResult(self._handles.add_file(handle), keep_cache)
-        inode.lookups += 1
         return result, self._attributes.entry(
             inode, exact_name=self._context.tree.is_stored(inode, name)
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -252,6 +253,21 @@ class InodeTable:
         if place is Place.GONE and file_id is not None and self._by_id.get(file_id) is inode:
             del self._by_id[file_id]
         self.drop_if_unused(inode)
+
+    @contextmanager
+    def held(self, inode: Inode | None) -> Iterator[Inode | None]:
+        """Keep an inode that was found by name while a task works with it; the kernel need not know
+        it.
+        """
+        if inode is None:
+            yield None
+            return
+        inode.lookups += 1
+        try:
+            yield inode
+        finally:
+            inode.lookups -= 1
+            self.drop_if_unused(inode)
 
     def drop_if_unused(self, inode: Inode) -> None:
         """Forget an inode that nobody refers to, and then those above it that only it kept."""

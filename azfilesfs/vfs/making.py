@@ -78,8 +78,9 @@ class Maker:
         if self._context.options.read_only:
             raise VfsError(errno.EROFS, "the mount is read-only")
         spelled = self._namespace.service_name(parent, name)
-        if await self._namespace.find(parent, name) is not None:
-            raise VfsError(errno.EEXIST, "the name exists")
+        with self._context.inodes.held(await self._namespace.find(parent, name)) as found:
+            if found is not None:
+                raise VfsError(errno.EEXIST, "the name exists")
         return spelled
 
     def _made(self, parent: Inode, name: str, kind: EntryKind, properties: Properties) -> Inode:

@@ -108,7 +108,7 @@ class Opener:
     async def create(
         self, parent: Inode, name: bytes, flags: int
     ) -> tuple[Inode, FileHandle, bool]:
-        """Open a file, making it where there is none.
+        """Open a file, making it where there is none; its inode has been looked up once more then.
 
         Raises:
             VfsError: EEXIST with O_EXCL where the name exists, on this mount or on the service.
@@ -119,10 +119,12 @@ class Opener:
         for _ in range(_ATTEMPTS):
             existing = await self._namespace.find(parent, name)
             if existing is not None:
-                if flags & os.O_EXCL:
-                    raise VfsError(errno.EEXIST, "the name exists")
-                handle, keep_cache = await self.open(existing, flags)
-                return existing, handle, keep_cache
+                with self._context.inodes.held(existing):
+                    if flags & os.O_EXCL:
+                        raise VfsError(errno.EEXIST, "the name exists")
+                    handle, keep_cache = await self.open(existing, flags)
+                    existing.lookups += 1
+                    return existing, handle, keep_cache
             if flags & os.O_EXCL and self._decides_at_service():
                 inode = await self._create_exclusively(parent, spelled)
             elif self._context.inodes.child(parent, spelled) is not None:
@@ -132,6 +134,7 @@ class Opener:
             self._context.tree.added(inode)
             self._context.tree.touched(parent)
             handle = FileHandle(inode, flags, self._context.reader.new_pattern())
+            inode.lookups += 1
             return inode, handle, True
         raise VfsError(errno.EAGAIN, "the name appears and disappears")
 

@@ -33,15 +33,15 @@ class Remover:
             VfsError: ENOENT, EISDIR.
         """
         inode = await self._namespace.lookup(parent, name)
-        if inode.is_directory:
-            raise VfsError(errno.EISDIR, "it is a directory")
-        async with inode.lock:
-            if inode.parent is not parent:
-                raise VfsError(errno.ENOENT, "it was moved meanwhile")
-            stored = inode.name
-            await self.take_away(inode)
-            self._context.tree.removed(parent, stored)
-        self._context.inodes.drop_if_unused(inode)
+        with self._context.inodes.held(inode):
+            if inode.is_directory:
+                raise VfsError(errno.EISDIR, "it is a directory")
+            async with inode.lock:
+                if inode.parent is not parent:
+                    raise VfsError(errno.ENOENT, "it was moved meanwhile")
+                stored = inode.name
+                await self.take_away(inode)
+                self._context.tree.removed(parent, stored)
 
     async def take_away(self, inode: Inode) -> None:
         """Remove a file's name; the caller holds its lock."""
@@ -104,9 +104,10 @@ class Remover:
             VfsError: ENOENT, ENOTDIR, ENOTEMPTY.
         """
         inode = await self._namespace.lookup(parent, name)
-        if not inode.is_directory:
-            raise VfsError(errno.ENOTDIR, "it is not a directory")
-        await self.remove_directory(inode)
+        with self._context.inodes.held(inode):
+            if not inode.is_directory:
+                raise VfsError(errno.ENOTDIR, "it is not a directory")
+            await self.remove_directory(inode)
 
     async def remove_directory(self, inode: Inode) -> None:
         """Remove a directory that must be empty here and on the service."""

@@ -61,18 +61,25 @@ class Renamer:
         spelled = self._namespace.service_name(new_parent, new_name)
         for _ in range(_ATTEMPTS):
             source = await self._namespace.lookup(parent, name)
-            target = await self._namespace.find(new_parent, new_name)
-            if target is source:
-                if source.name == spelled:
-                    return
-                target = None
-            self._check(source, new_parent, target, keeps_target=keeps_target)
-            if source.is_directory:
-                await self._rename_directory(source, new_parent, spelled, target)
-                return
-            if await self._rename_file(source, new_parent, spelled, target, keeps_target):
-                return
+            with self._context.inodes.held(source):
+                target = await self._namespace.find(new_parent, new_name)
+                with self._context.inodes.held(target):
+                    if await self._move(source, new_parent, spelled, target, keeps_target):
+                        return
         raise VfsError(errno.EAGAIN, "the names keep changing")
+
+    async def _move(
+        self, source: Inode, new_parent: Inode, name: str, target: Inode | None, keeps_target: bool
+    ) -> bool:
+        if target is source:
+            if source.name == name:
+                return True
+            target = None
+        self._check(source, new_parent, target, keeps_target=keeps_target)
+        if source.is_directory:
+            await self._rename_directory(source, new_parent, name, target)
+            return True
+        return await self._rename_file(source, new_parent, name, target, keeps_target)
 
     def _check(
         self, source: Inode, new_parent: Inode, target: Inode | None, *, keeps_target: bool
@@ -124,9 +131,6 @@ class Renamer:
             if target is not None and target.place is Place.LINKED and target.handles:
                 await self._move_handles_to_copy(target)
             await self._replace(source, new_parent, name, target, keeps_target)
-        self._context.inodes.drop_if_unused(source)
-        if target is not None:
-            self._context.inodes.drop_if_unused(target)
         return True
 
     @asynccontextmanager
