@@ -20,6 +20,7 @@ from azfilesfs.daemon.mounts import (
     find_record,
     is_ours_mounted,
     last_status,
+    unsent_of,
 )
 
 _DESCRIPTION = """\
@@ -90,12 +91,17 @@ def _clean_up(mountpoint: Path, record: Record | None) -> int:
             f"the daemon of {mountpoint} cannot be found; give the mount's --state-dir, "
             "or use fusermount3 -u, which does not wait",
         )
-    status = last_status(record) if record is not None else None
-    if status is None or status.dirty_files:
+    if record is None:
         raise CommandFailed(
             ExitCode.UNSENT_DATA,
-            f"the daemon of {mountpoint} had died; detached. Unsent data, if there was any, "
-            "is shown by 'azfilesfs recover list'",
+            f"detached {mountpoint}, whose daemon had died; whether it left unsent data is not "
+            "known here: see 'azfilesfs recover list'",
+        )
+    if unsent := unsent_of(record):
+        raise CommandFailed(
+            ExitCode.UNSENT_DATA,
+            f"detached {mountpoint}, whose daemon had died; it left {unsent} unsent file(s): "
+            "see 'azfilesfs recover list'",
         )
     return int(ExitCode.OK)
 

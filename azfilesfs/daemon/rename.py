@@ -1,0 +1,68 @@
+"""Renaming at the service, without a mount."""
+
+from __future__ import annotations
+
+import trio
+
+from azfilesfs.client import ClientOptions, ShareClient, ShareServiceClient
+from azfilesfs.config.credentials import CredentialSources
+from azfilesfs.config.exit_codes import CommandFailed, ExitCode
+from azfilesfs.daemon.credentials import ReloadingCredentials
+from azfilesfs.daemon.failures import to_command_failure
+from azfilesfs.errors import (
+    AzureFilesError,
+    FileAlreadyExists,
+    FileNotFound,
+    ParentNotFound,
+    ResourceTypeMismatch,
+)
+from azfilesfs.model.names import to_service
+from azfilesfs.model.paths import SharePath
+
+
+def rename(
+    sources: CredentialSources, share: str, source: str, destination: str, *, replace: bool
+) -> None:
+    """Rename a file or directory of a share; paths are spelled as on a mount. Blocks.
+
+    Raises:
+        CommandFailed: it could not be done.
+        ConfigurationError: a path or the credentials cannot be right.
+    """
+    credentials = ReloadingCredentials(sources)
+    old, new = _path(source), _path(destination)
+
+    async def work() -> None:
+        options = ClientOptions(ca_file=credentials.ca_file)
+        async with ShareServiceClient.open(credentials.endpoint, credentials, options) as service:
+            await _rename(service.share(share), old, new, replace=replace)
+
+    try:
+        trio.run(work)
+    except (FileNotFound, ParentNotFound) as error:
+        raise CommandFailed(
+            ExitCode.NOT_FOUND, f"{source}: there is no such file: {error}"
+        ) from None
+    except FileAlreadyExists as error:
+        raise CommandFailed(ExitCode.FAILED, f"{destination} exists already: {error}") from None
+    except AzureFilesError as error:
+        raise to_command_failure(error) or error from None
+
+
+def _path(text: str) -> SharePath:
+    path = SharePath(tuple(to_service(name.encode()) for name in text.split("/") if name))
+    path.check()
+    return path
+
+
+async def _rename(share: ShareClient, old: SharePath, new: SharePath, *, replace: bool) -> None:
+    try:
+        found = await share.get_file_properties(old)
+    except (FileNotFound, ResourceTypeMismatch):
+        # Either nothing, or a directory, which answers as a file that is not there.
+        await share.get_directory_properties(old)
+        if replace:
+            raise CommandFailed(ExitCode.USAGE, "a directory cannot replace anything") from None
+        await share.rename_directory(old, new)
+        return
+    await share.rename_file(old, new, replace=replace, expected_file_id=found.file_id)
