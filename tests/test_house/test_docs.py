@@ -13,7 +13,9 @@ from tests.features import REPOSITORY
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 REFERENCE = REPOSITORY / "docs" / "reference" / "configuration.md"
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-CODE = re.compile(r"`[^`\n]+`|^ {4}.*$|^```.*?^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?: {4}.*(?:\n|$))+")
+INLINE = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"(?<![\w./@-])azfilesfs ([a-z][a-z-]*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
@@ -23,9 +25,17 @@ def text(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
+def code_in(page: Path) -> list[str]:
+    """Return what stands as code on the page: fenced, indented or inline."""
+    found = FENCED.findall(text(page))
+    for paragraph in re.split(r"\n\s*\n", FENCED.sub("", text(page))):
+        found += [paragraph] if INDENTED.fullmatch(paragraph) else INLINE.findall(paragraph)
+    return found
+
+
 def commands_in(page: Path) -> set[str]:
     """Return the commands of azfilesfs that the page shows as code."""
-    return {name for code in CODE.findall(text(page)) for name in COMMAND.findall(code)}
+    return {name for code in code_in(page) for name in COMMAND.findall(code)}
 
 
 @cache
@@ -43,8 +53,8 @@ def help_of(*command: str) -> str:
 @cache
 def commands() -> tuple[str, ...]:
     """Return the commands that ``azfilesfs --help`` offers."""
-    (names,) = re.findall(r"\{([a-z,-]+)\}", help_of().partition("\n\n")[0])
-    return tuple(names.split(","))
+    listed = help_of().partition("\ncommands:\n")[2].partition("\n\n")[0]
+    return tuple(re.findall(r"^ {4}([a-z][a-z-]*)\b", listed, re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
