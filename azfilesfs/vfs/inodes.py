@@ -8,7 +8,7 @@ that runs between two checkpoints has the table to itself, so the table needs no
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -170,6 +170,8 @@ class InodeTable:
     Invariant: every inode in the table is under its number; under its file id if it has one that no
         other inode holds; and, while it
     is named, among its parent's children under its folded name.
+
+    ``on_drop`` is called with an inode that leaves the table.
     """
 
     def __init__(self, root_path: SharePath) -> None:
@@ -179,6 +181,7 @@ class InodeTable:
         self._by_number: dict[int, Inode] = {ROOT_INODE: self.root}
         self._by_id: dict[int, Inode] = {}
         self._next_local = _FIRST_LOCAL_NUMBER
+        self.on_drop: Callable[[Inode], None] = lambda inode: None
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -275,6 +278,7 @@ class InodeTable:
         while current is not None and current is not self.root and self._is_unused(current):
             parent = current.parent
             del self._by_number[current.number]
+            self.on_drop(current)
             if current.file_id is not None and self._by_id.get(current.file_id) is current:
                 del self._by_id[current.file_id]
             if parent is not None and parent.children.get(fold(current.name)) is current:

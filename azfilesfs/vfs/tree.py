@@ -41,6 +41,7 @@ class Tree:
         self._kernel = kernel
         self.listings = ListingCache(options.max_cached_names)
         self.on_lost: Callable[[Inode], None] = lambda inode: None
+        inodes.on_drop = self.listings.drop
 
     def is_known(self, inode: Inode) -> bool:
         """Tell whether what we know of an inode needs no asking.
@@ -116,16 +117,21 @@ class Tree:
             self._kernel.forget_attributes(inode.number)
 
     def same_content(self, inode: Inode, properties: Properties) -> None:
-        """Take the answer to a request of ours that gave the same bytes another version.
+        """Take the answer to a request of ours that moved or copied a file.
 
-        Cached blocks and pages stay good.
+        Cached blocks and pages stay good, and local changes stand on the new version, unless the
+        last-write time, which such requests preserve, tells that another client has written.
         """
         before = inode.validator
+        written_ns = inode.properties.last_write_time_ns if inode.properties is not None else None
         self.inodes.learn_id(inode, properties)
         inode.changes += 1
         inode.checked_at = trio.current_time()
         after = inode.validator
         if before is None or after is None or inode.is_directory:
+            return
+        if written_ns != properties.last_write_time_ns:
+            inode.checked_at = float("-inf")
             return
         self._cache.carry_over(before, after, [])
         if inode.pages_of == before:
