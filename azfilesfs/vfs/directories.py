@@ -77,7 +77,11 @@ class DirectoryReader:
 
     def _offer(self, directory: Inode, listed: ListedEntry) -> Entry:
         """Show an entry that has no inode, unless it has got one since the snapshot."""
-        made = self._context.inodes.child(directory, listed.name)
+        inodes, file_id = self._context.inodes, listed.properties.file_id
+        made = inodes.child(directory, listed.name)
+        if made is None and file_id is not None and inodes.file_id(file_id) is not None:
+            at = self._context.tree.listings.view(directory).complete_at
+            made = self._context.tree.materialize(directory, listed, at)
         if made is not None:
             return self._attributes.entry(made)
         number = self._context.inodes.number_for(listed.properties.file_id)

@@ -226,7 +226,7 @@ class Namespace:
             except InvalidPath:
                 refused += 1
                 continue
-            known = inodes.child(directory, listed.name)
+            known = inodes.child(directory, listed.name) or self._known_elsewhere(listed)
             if known is not None or listed.properties.size == self._link_size:
                 known = self._tree.materialize(directory, listed, view.complete_at)
             result.append((shown, known if known is not None else listed))
@@ -240,6 +240,10 @@ class Namespace:
                 str(directory.path()),
             )
         return result
+
+    def _known_elsewhere(self, listed: ListedEntry) -> Inode | None:
+        file_id = listed.properties.file_id
+        return None if file_id is None else self._context.inodes.file_id(file_id)
 
     async def refresh(self, inode: Inode) -> Properties:
         """Ask the service about an inode and take the answer.
