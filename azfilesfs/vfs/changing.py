@@ -12,6 +12,7 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.types import SetAttr
 from azfilesfs.vfs.upload import merged
 from azfilesfs.vfs.writing import Writer
@@ -23,11 +24,13 @@ class AttributeChanger:
     def __init__(
         self,
         context: Context,
+        namespace: Namespace,
         attributes: AttributeView,
         writer: Writer,
         flusher: Flusher,
     ) -> None:
         self._context = context
+        self._namespace = namespace
         self._attributes = attributes
         self._writer = writer
         self._flusher = flusher
@@ -49,6 +52,9 @@ class AttributeChanger:
         if changes.size is not None:
             if inode.is_directory:
                 raise VfsError(errno.EISDIR, "it is a directory")
+            if inode.place is Place.LINKED and inode.dirty is None and not inode.writers:
+                # As with O_TRUNC: what another client has closed before is what is cut.
+                await self._namespace.refresh(inode)
             await self._writer.truncate(inode, changes.size)
         if changes.mtime_ns is not None:
             await self._set_mtime(inode, changes.mtime_ns)
@@ -91,6 +97,9 @@ class AttributeChanger:
         self._context.tree.check_identity(inode, answer)
         if inode.is_directory:
             inode.local_mtime_ns = None
+        # The answer does not tell whether the content is still what we know: what is cached of it
+        # stays with the old version.
         properties = answer if old is None else merged(old, answer, old.size, None)
-        self._context.tree.same_content(inode, properties)
+        self._context.inodes.learn_id(inode, properties)
+        inode.changes += 1
         self._context.tree.added(inode)

@@ -109,7 +109,9 @@ class FileSystem:
             context, self._namespace, self._flusher, self._remover, self._private
         )
         self._maker = Maker(context, self._namespace, self._links, self._private)
-        self._changer = AttributeChanger(context, self._attributes, self._writer, self._flusher)
+        self._changer = AttributeChanger(
+            context, self._namespace, self._attributes, self._writer, self._flusher
+        )
         self._directories = DirectoryReader(context, self._namespace, self._attributes, self._links)
 
     @classmethod
