@@ -67,10 +67,10 @@ class Opener:
             await self._writer.truncate(inode, 0)
         if inode.place is Place.GONE:
             raise VfsError(errno.ESTALE, "the file was removed or replaced")
-        keep_cache = inode.dirty is not None or (
-            inode.validator is not None and inode.pages_of == inode.validator
-        )
-        inode.pages_of = inode.dirty.base if inode.dirty is not None else inode.validator
+        version = inode.dirty.base if inode.dirty is not None else inode.validator
+        # A file without a version is local: what pages there are came from here.
+        keep_cache = inode.pages_of == version and (version is not None or inode.dirty is not None)
+        inode.pages_of = version
         return handle, keep_cache
 
     def _must_ask(self, inode: Inode) -> bool:
