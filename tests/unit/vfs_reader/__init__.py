@@ -1,0 +1,1 @@
+"""Tests of the block reader over a share that lives in memory."""
