@@ -13,10 +13,10 @@ from azfilesfs.emulator.errors import ServiceError
 from azfilesfs.emulator.grants import Grant
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import AccessPolicy, Service
-from azfilesfs.emulator.wire import iso, sas_time
-from azfilesfs.model.paths import fold
+from azfilesfs.emulator.wire import iso, sas_time, unb64
 
 ENCRYPTION_SCOPE_SINCE: Final = "2020-12-06"
+_DELEGATION: Final = ("skoid", "sktid", "skt", "ske", "sks", "skv", "skdutid", "sduoid")
 _OVERRIDES: Final = (
     ("rscc", "cache-control"),
     ("rscd", "content-disposition"),
@@ -73,10 +73,9 @@ def check_token(service: Service, token: Token) -> Grant:
     if account is None:
         raise failed("The account does not exist.")
     if token.get("skoid"):
-        # Signed with a key that only OAuth can fetch; this emulator never issues one.
-        raise failed("The user delegation key is not known.")
+        return _check_delegated(service, token)
     if "ss" in token.query or "srt" in token.query:
-        _check_signature(account.key, _account_text(token), token)
+        _check_signature(account.key, account_text(token), token)
         policy = AccessPolicy(
             id="", start=token.get("st"), expiry=token.get("se"), permission=token.get("sp")
         )
@@ -92,7 +91,8 @@ def failed(detail: str) -> ServiceError:
     return ServiceError("AuthenticationFailed", extras={"AuthenticationErrorDetail": detail})
 
 
-def _account_text(token: Token) -> str:
+def account_text(token: Token) -> str:
+    """Return what the signature of an account SAS is made of."""
     version = token.get("sv")
     fields = [token.account, *(token.get(name) for name in ("sp", "ss", "srt", "st", "se"))]
     fields += [token.get("sip"), token.get("spr"), version]
@@ -101,13 +101,26 @@ def _account_text(token: Token) -> str:
     return "\n".join(fields) + "\n"
 
 
+def _check_delegated(service: Service, token: Token) -> Grant:
+    """Check a SAS that is signed with a user delegation key, as far as the options have one."""
+    key = unb64(service.options.delegation_key or "")
+    if not key:
+        raise failed("The user delegation key is not known.")
+    grant = _check_service_sas(service, token, key)
+    validity = AccessPolicy(
+        id="", start=token.get("skt"), expiry=token.get("ske"), permission="key"
+    )
+    _check_validity(token, validity)
+    return grant
+
+
 def _check_service_sas(service: Service, token: Token, key: bytes) -> Grant:
     kind = token.get("sr")
     if not kind:
         raise failed("sr is mandatory. Cannot be empty")
     if kind not in {"s", "f"} or not token.share or (kind == "f" and not token.path):
         raise failed("Signed resource does not match the request.")
-    _check_signature(key, _service_text(token, is_file=kind == "f"), token)
+    _check_signature(key, service_text(token, is_file=kind == "f"), token)
     policy = _policy(service, token)
     _check_validity(token, policy)
     overrides = tuple(
@@ -116,12 +129,15 @@ def _check_service_sas(service: Service, token: Token, key: bytes) -> Grant:
     return Grant(permissions=policy.permission, is_file_only=kind == "f", overrides=overrides)
 
 
-def _service_text(token: Token, *, is_file: bool) -> str:
+def service_text(token: Token, *, is_file: bool) -> str:
+    """Return what the signature of a service SAS is made of."""
     resource = f"/file/{token.account}/{token.share}"
     if is_file:
         resource += f"/{token.path}"
     version = token.get("sv")
-    fields = [token.get("sp"), token.get("st"), token.get("se"), resource, token.get("si")]
+    fields = [token.get("sp"), token.get("st"), token.get("se"), resource]
+    names = _DELEGATION if token.get("skoid") else ("si",)
+    fields += [token.get(name) for name in names]
     if version >= "2015-04-05":
         fields += [token.get("sip"), token.get("spr")]
     fields.append(version)
@@ -190,8 +206,3 @@ def _is_inside(peer: str, allowed: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return low.version == address.version == high.version and int(low) <= int(address) <= int(high)
-
-
-def is_same_path(one: str, other: str) -> bool:
-    """Tell whether two paths name the same file."""
-    return fold(one) == fold(other)

@@ -190,16 +190,16 @@ class DiskContent:
             os.close(descriptor)
 
     def zero(self, start: int, stop: int) -> None:
-        """Make a part read as zeros; at the end of the file its space is given back."""
+        """Make a part read as zeros, leaving holes as they are; at the end the file gets shorter."""
         descriptor = self._open()
         try:
             size = os.fstat(descriptor).st_size
-            stop = min(stop, size)
-            if stop == size and start < stop:
+            if start < size <= stop:
                 os.ftruncate(descriptor, start)
                 return
-            while start < stop:
-                start += os.pwrite(descriptor, _ZEROS[: stop - start], start)
+            for first, last in list(_data_in(descriptor, start, min(stop, size))):
+                while first < last:
+                    first += os.pwrite(descriptor, _ZEROS[: last - first], first)
         finally:
             os.close(descriptor)
 
@@ -237,19 +237,26 @@ class DiskContent:
         self._contents.doomed.append(self._path)
 
 
+def _data_in(descriptor: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a file that are not holes, so that a huge sparse file costs nothing."""
+    while start < stop:
+        try:
+            first = os.lseek(descriptor, start, os.SEEK_DATA)
+        except OSError:  # no data after this point
+            return
+        start = os.lseek(descriptor, first, os.SEEK_HOLE)
+        if first < stop:
+            yield first, min(start, stop)
+
+
 def _copy_sparse(source: int, target: int) -> None:
     size = os.fstat(source).st_size
     os.ftruncate(target, size)
-    position = 0
-    while position < size:
-        try:
-            start = os.lseek(source, position, os.SEEK_DATA)
-        except OSError:  # no data after this point
-            return
-        position = os.lseek(source, start, os.SEEK_HOLE)
-        while start < position:
-            data = os.pread(source, min(PIECE_BYTES, position - start), start)
-            start += os.pwrite(target, data, start)
+    for start, stop in _data_in(source, 0, size):
+        position = start
+        while position < stop:
+            data = os.pread(source, min(PIECE_BYTES, stop - position), position)
+            position += os.pwrite(target, data, position)
 
 
 class MemoryContents:

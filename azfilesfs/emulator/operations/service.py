@@ -149,7 +149,8 @@ def set_service_properties(service: Service, request: Request) -> Answer:
 
 def get_user_delegation_key(service: Service, request: Request) -> Answer:
     """Refuse: only OAuth may ask for such a key, and this emulator has no tenant."""
-    raise ServiceError("AuthenticationFailed")
+    detail = "Only authentication scheme Bearer is supported"
+    raise ServiceError("AuthenticationFailed", extras={"AuthenticationErrorDetail": detail})
 
 
 def get_share_acl(service: Service, request: Request) -> Answer:

@@ -145,3 +145,44 @@ def make_caller(**options: Any) -> Caller:
     options.setdefault("shares", ("share",))
     app = create_app(EmulatorOptions(clock=clock, **options))
     return Caller(app, clock)
+
+
+async def put_file(call: Caller, path: str, data: bytes = b"", **headers: str) -> Reply:
+    """Create a file with content, and return the answer of the last request."""
+    reply = await call("PUT", path, ms_type="file", ms_content_length=str(len(data)), **headers)
+    assert reply.status == 201, reply
+    if data:
+        reply = await put_range(call, path, 0, data)
+        assert reply.status == 201, reply
+    return reply
+
+
+async def put_range(call: Caller, path: str, start: int, data: bytes, **headers: str) -> Reply:
+    """Write a range."""
+    where = f"bytes={start}-{start + len(data) - 1}"
+    return await call(
+        "PUT", f"{path}?comp=range", data, ms_range=where, ms_write="update", **headers
+    )
+
+
+async def make_directory(call: Caller, path: str, **headers: str) -> Reply:
+    """Create a directory."""
+    return await call("PUT", f"{path}?restype=directory", **headers)
+
+
+async def rename(call: Caller, source: str, target: str, **headers: str) -> Reply:
+    """Rename a file."""
+    url = f"https://{call.account}.file.core.windows.net/{call.share}/{source}"
+    return await call("PUT", f"{target}?comp=rename", ms_file_rename_source=url, **headers)
+
+
+async def lease(call: Caller, path: str, action: str, **headers: str) -> Reply:
+    """Do something to the lease of a file."""
+    return await call("PUT", f"{path}?comp=lease", ms_lease_action=action, **headers)
+
+
+async def read(call: Caller, path: str, **headers: str) -> bytes:
+    """Return the content of a file."""
+    reply = await call("GET", path, **headers)
+    assert reply.status in {200, 206}, reply
+    return reply.body
