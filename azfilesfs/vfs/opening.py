@@ -13,7 +13,7 @@ from dataclasses import replace
 from azfilesfs.client import Times
 from azfilesfs.errors import AzureFilesError, FileAlreadyExists, FileNotFound, InvalidRange
 from azfilesfs.errors import ParentNotFound as MissingParent
-from azfilesfs.model.properties import EntryKind
+from azfilesfs.model.properties import EntryKind, Properties
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
@@ -159,20 +159,7 @@ class Opener:
 
         The service decides between hosts.
         """
-        temporary, made = await self._private.empty_file()
-        now = self._context.wall_ns()
-        try:
-            async with self._context.gate.path(parent) as directory:
-                with self._context.tree.doubting(parent):
-                    renamed = await self._context.share.rename_file(
-                        temporary,
-                        directory.child(name),
-                        expected_file_id=made.file_id,
-                        times=Times(last_write_ns=now, change_ns=now),
-                    )
-        except FileAlreadyExists:
-            self._private.give_back(temporary, made)
-            raise VfsError(errno.EEXIST, "another client has made it") from None
+        renamed = await self._private.attempt(lambda: self._rename_temporary(parent, name))
         self._context.nursery.start_soon(self._restock)
         holder = self._context.inodes.child(parent, name)
         if holder is not None:
@@ -186,6 +173,22 @@ class Opener:
         inode.checked_at = self._context.now()
         inode.pages_of = inode.validator
         return inode
+
+    async def _rename_temporary(self, parent: Inode, name: str) -> Properties:
+        temporary, made = await self._private.empty_file()
+        now = self._context.wall_ns()
+        try:
+            async with self._context.gate.path(parent) as directory:
+                with self._context.tree.doubting(parent):
+                    return await self._context.share.rename_file(
+                        temporary,
+                        directory.child(name),
+                        expected_file_id=made.file_id,
+                        times=Times(last_write_ns=now, change_ns=now),
+                    )
+        except FileAlreadyExists:
+            self._private.give_back(temporary, made)
+            raise VfsError(errno.EEXIST, "another client has made it") from None
 
     async def _restock(self) -> None:
         try:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import itertools
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -37,6 +38,7 @@ _DELETED = _ROOT.child("deleted")
 _SPARE_FILES = 2
 _MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound, ResourceTypeMismatch)
 _LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class PrivateDirectory:
@@ -71,6 +73,17 @@ class PrivateDirectory:
     def give_back(self, path: SharePath, properties: Properties) -> None:
         """Return a temp file that was not used after all; it must still be empty."""
         self._spare.append((path, properties))
+
+    async def attempt(self, use: Callable[[], Awaitable[_T]]) -> _T:
+        """Run what uses a path of ours; once more, with all made anew, where it met nothing: our
+        directory may have been removed by other hands.
+        """
+        try:
+            return await use()
+        except (FileNotFound, ParentNotFound):
+            self._made.clear()
+            self._spare.clear()
+            return await use()
 
     async def restock(self) -> None:
         """Make temp files ahead, so that the next exclusive creation waits for one request only."""

@@ -74,18 +74,21 @@ class Remover:
 
     async def _park(self, inode: Inode) -> None:
         """Rename an open file out of sight; its last release deletes it."""
-        place = await self._private.parking_place()
         try:
-            async with self._context.gate.moving(inode):
-                with self._doubting(inode):
-                    answer = await self._context.share.rename_file(
-                        inode.path(), place, expected_file_id=inode.file_id
-                    )
-                self.parked(inode)
-                inode.parked = place
+            await self._private.attempt(lambda: self._rename_away(inode))
         except _MISSING:
             self._context.tree.lose(inode)
             raise VfsError(errno.ENOENT, "another client removed it") from None
+
+    async def _rename_away(self, inode: Inode) -> None:
+        place = await self._private.parking_place()
+        async with self._context.gate.moving(inode):
+            with self._doubting(inode):
+                answer = await self._context.share.rename_file(
+                    inode.path(), place, expected_file_id=inode.file_id
+                )
+            self.parked(inode)
+            inode.parked = place
         size = inode.properties.size if inode.properties else 0
         self._context.tree.same_content(inode, replace(answer, size=size))
 
