@@ -63,7 +63,7 @@ class AzureFilesError(Exception):
     def __str__(self) -> str:
         facts = (
             ("operation", self.operation),
-            ("path", self.path),
+            ("path", "/" if self.path == "" else self.path),
             ("status", self.status),
             ("code", self.code),
             ("request id", self.request_id),
