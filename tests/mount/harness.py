@@ -93,7 +93,7 @@ class Emulator:
 
     def plan(self, *faults: dict[str, Any]) -> None:
         """Plan faults."""
-        self._ask("PUT", "faults", {"faults": list(faults)})
+        self._ask("PUT", "faults", {"rules": list(faults)})
 
     def heal(self) -> None:
         """Forget all faults."""
