@@ -7,9 +7,10 @@ the caller to judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar
 
 import trio
 
@@ -19,6 +20,8 @@ from azfilesfs.model.attributes import parse_attributes
 from azfilesfs.model.limits import KIB
 from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
 from azfilesfs.model.times import parse_iso, parse_rfc1123
+
+T = TypeVar("T")
 
 _FEED_BYTES: Final = 64 * KIB
 _KINDS: Final = {"File": EntryKind.FILE, "Directory": EntryKind.DIRECTORY}
@@ -119,15 +122,13 @@ class _Reader:
             properties = Properties(
                 kind=self._kind,
                 size=_number(fields["Content-Length"]) if is_file else 0,
-                etag=quoted_etag(fields["Etag"]) if fields.get("Etag") else None,
-                last_modified_ns=_optional_http_date(fields.get("Last-Modified")),
-                file_id=_number(fields["FileId"]) if fields.get("FileId") else None,
-                creation_time_ns=_optional_time(fields.get("CreationTime")),
-                last_write_time_ns=_optional_time(fields.get("LastWriteTime")),
-                change_time_ns=_optional_time(fields.get("ChangeTime")),
-                attributes=parse_attributes(fields["Attributes"])
-                if fields.get("Attributes")
-                else None,
+                etag=_parsed(fields, "Etag", quoted_etag),
+                last_modified_ns=_parsed(fields, "Last-Modified", _http_date),
+                file_id=_parsed(fields, "FileId", _number),
+                creation_time_ns=_parsed(fields, "CreationTime", _time),
+                last_write_time_ns=_parsed(fields, "LastWriteTime", _time),
+                change_time_ns=_parsed(fields, "ChangeTime", _time),
+                attributes=_parsed(fields, "Attributes", _attributes),
                 permission_key=fields.get("PermissionKey") or None,
             )
         except ValueError as error:
@@ -135,6 +136,11 @@ class _Reader:
                 f"an entry of the listing has a value that cannot be read: {error}"
             ) from error
         return ListedEntry(decoded_name(fields["Name"], self._name_attributes), properties)
+
+
+def _parsed(fields: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T | None:
+    text = fields.get(name)
+    return parse(text) if text else None
 
 
 def quoted_etag(text: str) -> str:
@@ -148,9 +154,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _optional_time(text: str | None) -> int | None:
-    return parse_iso(text) if text else None
-
-
-def _optional_http_date(text: str | None) -> int | None:
-    return parse_rfc1123(text) if text else None
+# The few distinct attributes and the equal times of an entry are read once.
+_attributes = lru_cache(64)(parse_attributes)
+_time = lru_cache(64)(parse_iso)
+_http_date = lru_cache(64)(parse_rfc1123)

@@ -7,7 +7,8 @@ from typing import Final, final
 
 REDACTED: Final = "REDACTED"
 _SIGNATURE = re.compile(
-    r"(?i)\b(sig|sharedaccesssignature|accountkey|password)(=|%3d)[^&;\s\"'<>]+"
+    r"(?i)((?:^|[^a-z0-9]|%26|%3f)(?:sig|sharedaccesssignature|accountkey|password))"
+    r"(=|%3d)[^&;\s\"'<>]+"
 )
 _AUTHORIZATION = re.compile(r"(?i)\b(SharedKey(?:Lite)?\s+[^:\s]+:|Bearer\s+)\S+")
 

@@ -193,11 +193,12 @@ class _Reader:
         """End the iteration of an answer that was closed before its end.
 
         The layers below are nested asynchronous generators, which complain when they are dropped
-        half-way. Asking the closed answer for one more chunk ends all of them.
+        half-way. Asking the closed answer for what it still has buffered, and then for more, ends
+        all of them.
         """
-        if not self._done:
-            with suppress(Exception):
-                await self._chunks.__anext__()
+        with suppress(Exception):
+            while not self._done:
+                await self.__anext__()
 
 
 async def _close(response: httpx.Response, reader: _Reader | None) -> None:
