@@ -19,6 +19,7 @@ from azfilesfs.client.credentials import (
     SasCredential,
     SharedKeyCredential,
     StaticCredentials,
+    may_write,
 )
 from azfilesfs.client.directories import ALL_DETAILS
 from azfilesfs.client.endpoint import Endpoint, parse_connection_string
@@ -126,6 +127,7 @@ __all__ = [
     "drop_box_share_sas",
     "held_lease",
     "list_shares_sas",
+    "may_write",
     "parse_connection_string",
     "read_credential_file",
     "read_only_file_sas",

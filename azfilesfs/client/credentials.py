@@ -76,8 +76,21 @@ class SasCredential:
         """Return the token as it is appended to a URL, without ``?``."""
         return self.token.reveal().strip().removeprefix("?").strip("&")
 
+    def permissions(self) -> frozenset[str] | None:
+        """Return the letters of ``sp``, None where a stored policy decides and there are none."""
+        letters = [part[3:] for part in self.query().split("&") if part.startswith("sp=")]
+        return frozenset("".join(letters)) if letters else None
+
 
 Credential = SharedKeyCredential | SasCredential
+
+
+def may_write(credential: Credential) -> bool:
+    """Tell whether a credential may create or write files, as far as it says so itself."""
+    if isinstance(credential, SharedKeyCredential):
+        return True
+    permissions = credential.permissions()
+    return permissions is None or not permissions.isdisjoint("cw")
 
 
 class CredentialProvider(Protocol):

@@ -18,7 +18,13 @@ from typing import Final
 import trio
 
 from azfilesfs.cache import BlockCache
-from azfilesfs.client import ClientOptions, ShareServiceClient, TimeoutPolicy
+from azfilesfs.client import (
+    ClientOptions,
+    Credential,
+    ShareServiceClient,
+    TimeoutPolicy,
+    may_write,
+)
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import MountConfig
 from azfilesfs.daemon.credentials import ReloadingCredentials
@@ -82,16 +88,23 @@ def source_name(config: MountConfig, account: str) -> str:
     return "/".join(part for part in (account, config.share, config.directory) if part)
 
 
-def filesystem_options(config: MountConfig) -> VfsOptions:
-    """Translate the configuration into the filesystem's terms."""
+def filesystem_options(config: MountConfig, credential: Credential) -> VfsOptions:
+    """Translate the configuration into the filesystem's terms.
+
+    A credential that says of itself that it may not write makes the mount read-only.
+    """
     shown, sharing, limits = config.presentation, config.sharing, config.limits
+    read_only = shown.read_only
+    if not read_only and not may_write(credential):
+        _log.warning("the SAS has no write permission: the mount is read-only")
+        read_only = True
     return VfsOptions(
         uid=shown.uid,
         gid=shown.gid,
         file_mode=shown.file_mode,
         dir_mode=shown.dir_mode,
         umask=shown.umask,
-        read_only=shown.read_only,
+        read_only=read_only,
         strict_modes=shown.strict_modes,
         symlinks=Symlinks(shown.symlinks),
         exclusive_create=ExclusiveCreate(sharing.exclusive_create),
@@ -175,7 +188,7 @@ async def _layers(
             FileSystem.open(
                 service.share(config.share),
                 root_path(config.directory),
-                filesystem_options(config),
+                filesystem_options(config, parts.credentials.current()),
                 cache=cache,
                 staging=staging,
                 kernel=notifier,
