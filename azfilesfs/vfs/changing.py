@@ -6,6 +6,8 @@ import errno
 import stat
 
 from azfilesfs.client import Times
+from azfilesfs.model.paths import SharePath
+from azfilesfs.model.properties import ContentHeaders
 from azfilesfs.model.times import floor_to_tick
 from azfilesfs.vfs.attributes import AttributeView
 from azfilesfs.vfs.context import Context
@@ -86,6 +88,17 @@ class AttributeChanger:
             else:
                 raise VfsError(errno.ESTALE, "the file was removed or replaced")
 
+    async def _content_headers(self, inode: Inode, path: SharePath) -> ContentHeaders:
+        """Return the HTTP headers, which the service would clear if they were not sent again.
+
+        A stored MD5 must be that of the content at this moment, so it is always asked for.
+        """
+        known = inode.properties.content if inode.properties is not None else ContentHeaders()
+        is_certain = known.content_type is not None and known.content_md5 is None
+        if is_certain and self._context.tree.is_known(inode):
+            return known
+        return (await self._context.share.get_file_properties(path)).content
+
     async def _send_times(self, inode: Inode, mtime_ns: int, ctime_ns: int) -> None:
         times, share = Times(last_write_ns=mtime_ns, change_ns=ctime_ns), self._context.share
         old = inode.properties
@@ -93,7 +106,8 @@ class AttributeChanger:
             if inode.is_directory:
                 answer = await share.set_directory_properties(path, times=times)
             else:
-                answer = await share.set_file_properties(path, times=times)
+                content = await self._content_headers(inode, path)
+                answer = await share.set_file_properties(path, times=times, content=content)
         self._context.tree.check_identity(inode, answer)
         if inode.is_directory:
             inode.local_mtime_ns = None

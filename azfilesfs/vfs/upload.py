@@ -25,6 +25,8 @@ from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.inodes import Inode
 
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
+_NEW_CONTENT = ContentHeaders(content_type="application/octet-stream")
+"""What the service gives to a new file."""
 
 
 class Conflict(Exception):
@@ -115,9 +117,10 @@ class Uploader:
                 raise Conflict(remote)
         if self._fits_one_request(plan):
             return await self._create_with_data(inode, dirty, plan)
-        dirty.started, dirty.sent_write_ns = True, plan.mtime_ns
+        dirty.begin_sending(plan.mtime_ns)
         async with self._context.gate.path(inode) as path:
             created = await self._context.share.create_file(path, plan.size, times=plan.times())
+        created = replace(created, content=_NEW_CONTENT)
         if not plan.extents:
             return created
         return await self._send_ranges(inode, dirty, plan, created)
@@ -132,11 +135,12 @@ class Uploader:
 
     async def _create_with_data(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
         data = self.content(dirty, plan.size)
-        dirty.started, dirty.sent_write_ns = True, plan.mtime_ns
+        dirty.begin_sending(plan.mtime_ns)
         async with self._context.gate.path(inode) as path:
-            return await self._context.share.create_file(
+            created = await self._context.share.create_file(
                 path, plan.size, data=data, times=plan.times()
             )
+        return replace(created, content=_NEW_CONTENT)
 
     def content(self, dirty: DirtyFile, size: int) -> bytearray:
         """Return the first ``size`` bytes of a file of which nothing shows through from the
@@ -170,7 +174,7 @@ class Uploader:
         self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties
     ) -> Properties:
         """Bring the plan to a remote file that may be changed."""
-        dirty.started, dirty.sent_write_ns = True, plan.mtime_ns
+        dirty.begin_sending(plan.mtime_ns)
         remote = await self._resize(inode, dirty, plan, remote)
         return await self._send_ranges(inode, dirty, plan, remote)
 
@@ -185,7 +189,7 @@ class Uploader:
         if remote.content.content_md5 is not None and (plan.extents or plan.size != remote.size):
             content = replace(remote.content, content_md5=None)
             if content == ContentHeaders():
-                content = ContentHeaders(content_type="application/octet-stream")
+                content = _NEW_CONTENT
         sizes = []
         cut = dirty.staged.base_limit
         old = ByteRange(cut, min(remote.size, plan.size))
@@ -214,7 +218,10 @@ class Uploader:
                 raise Conflict(now)
             remote = now
         async with self._context.gate.path(inode) as path:
-            answer = await self._context.share.set_file_properties(path, times=plan.times())
+            # The service clears the HTTP headers where they are not sent again.
+            answer = await self._context.share.set_file_properties(
+                path, times=plan.times(), content=remote.content
+            )
         return await self._complete(inode, merged(remote, answer, plan.size, None))
 
     async def _put(self, inode: Inode, dirty: DirtyFile, pieces: list[ByteRange]) -> set[str]:
