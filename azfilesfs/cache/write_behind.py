@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
-from azfilesfs.cache.store import DiskStore
 from azfilesfs.model.limits import MIB
 
 QUEUE_BYTES: Final = 32 * MIB
 """How many bytes may wait for the disk; what does not fit is dropped."""
+
+
+class Sink(Protocol):
+    """Where values go; see ``DiskStore``. None of its methods raises."""
+
+    def sweep(self) -> None: ...
+    def write(self, key: str, data: bytes | memoryview) -> None: ...
+    def stop(self) -> None: ...
 
 
 class WriteBehind:
@@ -22,7 +29,7 @@ class WriteBehind:
         queued_bytes: what waits, or is being written.
     """
 
-    def __init__(self, store: DiskStore, limit_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(self, store: Sink, limit_bytes: int = QUEUE_BYTES) -> None:
         """Take the store; ``start`` starts the thread."""
         self.dropped = 0
         self.queued_bytes = 0

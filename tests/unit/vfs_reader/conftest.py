@@ -36,9 +36,14 @@ async def cache(tmp_path) -> AsyncIterator[BlockCache]:
 def make_reader(share: FakeShare, cache: BlockCache, nursery: trio.Nursery):
     """Return a function that makes a reader of the share, with keywords of ``BlockReader``."""
 
-    def make(**options) -> BlockReader:
-        options = {"readahead_blocks": 6, "nursery": nursery} | options
-        return BlockReader(share, cache, **options)
+    def make(readahead_blocks: int = 6, budget_bytes: int = 64 * MIB) -> BlockReader:
+        return BlockReader(
+            share,
+            cache,
+            readahead_blocks=readahead_blocks,
+            nursery=nursery,
+            budget_bytes=budget_bytes,
+        )
 
     return make
 

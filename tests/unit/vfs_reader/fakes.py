@@ -85,7 +85,7 @@ class FakeShare:
     @property
     def ranges(self) -> list[tuple[int, int]]:
         """The ranges asked for, in order."""
-        return [tuple(request.byte_range) for request in self.requests]
+        return [(each.byte_range.start, each.byte_range.stop) for each in self.requests]
 
     async def get_file(
         self, path: SharePath, byte_range: ByteRange | None = None, *, lease_id: str | None = None

@@ -38,15 +38,18 @@ async def test_budget_is_first_come_first_served(autojump_clock):
         order.append(amount)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(take, 9)
+        nursery.start_soon(take, 10)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(take, 1)
         await trio.testing.wait_all_tasks_blocked()
         assert not budget.acquire_nowait(1)
         budget.release(8)
+        await trio.testing.wait_all_tasks_blocked()
+        assert order == [10]
+        budget.release(10)
 
-    assert order == [9, 1]
-    assert budget.used == 10
+    assert order == [10, 1]
+    assert budget.used == 1
 
 
 async def test_budget_lets_a_giant_go_alone(autojump_clock):

@@ -1,0 +1,205 @@
+"""The Disk and the Index below the store: nothing is pickled, nothing leaves the directory."""
+
+import os
+import pickle
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from azfilesfs.cache.blocks import Value
+from azfilesfs.cache.disk import FLAW, Index, SealedDisk, looks_sound
+
+
+class Bomb:
+    """An object whose unpickling would be seen."""
+
+    exploded = False
+
+    def __reduce__(self):
+        return (setattr, (Bomb, "exploded", True))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> SealedDisk:
+    """A Disk in a directory of its own."""
+    return SealedDisk(str(tmp_path), min_file_size=1024)
+
+
+@pytest.mark.parametrize("key", [b"bytes", 5, 1.5, None, ("tuple",), Bomb()])
+def test_foreign_keys_are_refused(disk, key):
+    """Only text is a key, on the way in and on the way out."""
+    with pytest.raises(TypeError):
+        disk.put(key)
+    with pytest.raises(TypeError):
+        disk.get(key, True)
+
+
+def test_pickled_key_is_refused(disk):
+    """A key that the database marks as pickled is not looked into."""
+    with pytest.raises(TypeError):
+        disk.get(pickle.dumps(Bomb()), False)
+    with pytest.raises(TypeError):
+        disk.get("text", 0)
+    assert not Bomb.exploded
+
+
+@pytest.mark.parametrize("value", [b"bytes", "text", 5, bytearray(3), memoryview(b"x"), Bomb()])
+def test_foreign_values_are_refused(disk, value):
+    """Only sealed values are stored; nothing else is pickled instead."""
+    with pytest.raises(TypeError):
+        disk.store(value, False, key="k")
+    with pytest.raises(TypeError):
+        disk.store(value, True, key="k")
+
+
+@pytest.mark.parametrize("mode", [0, 3, 4, 99, None, "2"])
+def test_foreign_modes_are_flaws(disk, tmp_path, mode):
+    """Rows of the modes text and pickle, and unknown ones, are misses and never unpickled."""
+    name = "ab/cd/" + "0" * 28 + ".val"
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(Bomb()))
+
+    assert disk.fetch(mode, name, None, False) is FLAW
+    assert disk.fetch(mode, None, pickle.dumps(Bomb()), False) is FLAW
+    assert not Bomb.exploded
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "/etc/hostname", "ab/cd/../../../secret", "ab/cd/x.val", "", None, 5, b"x"],
+)
+def test_names_outside_are_neither_read_nor_removed(disk, tmp_path, name):
+    """A row cannot point the cache at a file that is not one of its own."""
+    secret = tmp_path.parent / "secret"
+    secret.write_text("keep me")
+
+    assert disk.fetch(2, name, None, False) is FLAW
+    disk.remove(name)
+
+    assert secret.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "symlink", "missing"])
+def test_special_files_are_flaws(disk, tmp_path, kind):
+    """What stands in for a value's file is not read, and does not block."""
+    name = "ab/cd/" + "0" * 28 + ".val"
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "symlink":
+        path.symlink_to("/etc/hostname")
+
+    assert disk.fetch(2, name, None, False) is FLAW
+
+
+def test_value_is_written_once(disk, tmp_path, monkeypatch):
+    """Bytes full of newlines go to the file in one call, with mode 0600."""
+    calls = []
+    real = os.writev
+
+    def counted(descriptor: int, parts: Value) -> int:
+        calls.append(descriptor)
+        return real(descriptor, parts)
+
+    monkeypatch.setattr(os, "writev", counted)
+    value = Value.seal("k", b"\n" * 100_000)
+
+    size, mode, name, blob = disk.store(value, False, key="k")
+
+    assert (len(calls), mode, blob) == (1, 2, None)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    with disk.fetch(mode, name, blob, False) as stream:
+        assert stream.read() == b"".join(value)
+    assert size == (tmp_path / name).stat().st_size
+
+
+def test_small_value_goes_into_the_database(disk, tmp_path):
+    """Values of small files need no file of their own."""
+    size, mode, name, blob = disk.store(Value.seal("k", b"abc"), False, key="k")
+
+    assert (size, mode, name) == (0, 1, None)
+    assert disk.fetch(mode, name, blob, False).read() == blob
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_short_write_leaves_no_file(disk, tmp_path, monkeypatch):
+    """A value that does not fit on the disk is an error, and its part is removed."""
+    monkeypatch.setattr(os, "writev", lambda fd, parts: os.write(fd, b"part"))
+
+    with pytest.raises(OSError, match="cut short"):
+        disk.store(Value.seal("k", b"x" * 5000), False, key="k")
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_removing_the_last_value_removes_its_folders(disk, tmp_path):
+    """Folders do not pile up, and the cache's own directory stays."""
+    _, _, name, _ = disk.store(Value.seal("k", b"x" * 5000), False, key="k")
+
+    disk.remove(name)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def tamper(directory: Path, *statements: str) -> None:
+    """Change the database behind the cache's back."""
+    connection = sqlite3.connect(directory / "cache.db")
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_own_database_looks_sound(tmp_path):
+    """A new directory and one with our database are accepted."""
+    assert looks_sound(tmp_path)
+    Index(tmp_path)
+    assert looks_sound(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO Settings VALUES ('sqlite_temp_store_directory', '/')",
+        "INSERT INTO Settings VALUES ('_disk', 5)",
+        "UPDATE Settings SET value = 'many' WHERE key = 'size'",
+        "CREATE VIEW other AS SELECT 1",
+        "CREATE TRIGGER other AFTER INSERT ON Cache BEGIN SELECT 1; END",
+        "DROP TABLE Settings",
+    ],
+)
+def test_foreign_database_does_not(tmp_path, statement):
+    """Settings, tables, views and triggers that are not ours are noticed."""
+    Index(tmp_path)
+    tamper(tmp_path, statement)
+
+    assert not looks_sound(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["text", "directory", "symlink"])
+def test_something_else_in_the_databases_place(tmp_path, kind):
+    """A file of another kind under the database's name is noticed."""
+    path = tmp_path / "cache.db"
+    if kind == "text":
+        path.write_bytes(b"this is no database at all, only some text" * 100)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/etc/hostname")
+
+    assert not looks_sound(tmp_path)
+
+
+def test_settings_of_the_database_are_overruled(tmp_path):
+    """A known setting with another value is replaced by ours when the index is opened."""
+    Index(tmp_path)
+    tamper(tmp_path, "UPDATE Settings SET value = 10 WHERE key = 'cull_limit'")
+
+    index = Index(tmp_path)
+
+    assert (index.cull_limit, index.eviction_policy) == (1, "least-recently-stored")
