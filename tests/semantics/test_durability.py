@@ -62,9 +62,9 @@ async def test_failure_in_the_middle_of_ranges(world: World):
         file = await here.create(b"file")
         await file.pwrite(content)
 
-        with world.faults({"operation": "PutRange", "nth": 2, "status": 500}):
-            with refused(errno.EIO):
-                await file.flush()
+        fault = {"operation": "PutRange", "nth": 2, "status": 500}
+        with world.faults(fault), refused(errno.EIO):
+            await file.flush()
         await file.flush()
 
         assert await get(share, "file") == content
