@@ -80,9 +80,15 @@ class Script(HttpTransport):
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
             raise step
-        if isinstance(step, HttpResponse):
-            return HttpResponse(step.status_code, headers=step.headers.raw, stream=step.stream)
-        return step(request)
+        if not isinstance(step, HttpResponse):
+            return step(request)
+        # A fresh one each time, as its stream is used up; HEAD has no body.
+        body = step.content if request.method != "HEAD" else b""
+        return HttpResponse(
+            step.status_code,
+            headers=step.headers.raw,
+            stream=HttpResponse(200, content=body).stream,
+        )
 
     @property
     def lines(self) -> list[str]:
