@@ -32,7 +32,7 @@ class DirtyFile:
         exclusive: whether the file was opened with O_EXCL and decided here, so that a collision is
             EEXIST.
         started: whether requests of an upload that failed may have changed the remote file already.
-        sent_write_ns: the last-write time that such an upload sent. base_write_ns: last-write time
+        sent_write_ns: the last-write times that such uploads sent. base_write_ns: last-write time
             of the base, which tells our own unfinished upload from a foreign change.
     """
 
@@ -55,7 +55,7 @@ class DirtyFile:
         self.exclusive = False
         self.started = False
         self.base_write_ns: int | None = None
-        self.sent_write_ns: int | None = None
+        self.sent_write_ns: set[int] = set()
         self._rewritten = ExtentMap()
         self._passes = 0
 
@@ -117,7 +117,19 @@ class DirtyFile:
             return False
         if self.base is not None and remote.file_id != self.base.file_id:
             return False
-        return remote.last_write_time_ns in {self.base_write_ns, self.sent_write_ns} - {None}
+        written_ns = remote.last_write_time_ns
+        return written_ns is not None and written_ns in {self.base_write_ns, *self.sent_write_ns}
+
+    def begin_sending(self, mtime_ns: int | None) -> None:
+        """Note that requests go out that leave the last-write time of the base, or this one."""
+        self.started = True
+        if mtime_ns is not None:
+            self.sent_write_ns.add(mtime_ns)
+
+    def settle(self) -> None:
+        """Note that an upload ended well."""
+        self.error, self.started = None, False
+        self.sent_write_ns.clear()
 
     def begin_pass(self) -> None:
         """Start watching which bytes are written again while an upload is under way."""

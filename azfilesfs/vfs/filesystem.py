@@ -45,6 +45,7 @@ from azfilesfs.vfs.reading import FileReader
 from azfilesfs.vfs.removal import Remover
 from azfilesfs.vfs.renaming import Renamer
 from azfilesfs.vfs.staging import StagingArea
+from azfilesfs.vfs.sweeper import Sweeper
 from azfilesfs.vfs.tree import Tree
 from azfilesfs.vfs.types import (
     DirEntry,
@@ -56,7 +57,7 @@ from azfilesfs.vfs.types import (
     VfsOptions,
 )
 from azfilesfs.vfs.upload import Uploader
-from azfilesfs.vfs.writing import Writer
+from azfilesfs.vfs.writing import Writer, staging_error
 
 _LOG = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -64,7 +65,7 @@ _R = TypeVar("_R")
 
 
 def _translated(operation: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
-    """Let nothing but VfsError out of an operation that fails at the service."""
+    """Let nothing but VfsError out of an operation that fails at the service or the local disk."""
 
     @wraps(operation)
     async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -72,6 +73,8 @@ def _translated(operation: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitabl
             return await operation(*args, **kwargs)
         except AzureFilesError as error:
             raise to_vfs_error(error) from error
+        except OSError as error:
+            raise staging_error(error) from error
 
     return wrapper
 
@@ -150,6 +153,7 @@ class FileSystem:
             )
             filesystem = cls(context, session_record)
             nursery.start_soon(filesystem._flusher.retry_failed)
+            nursery.start_soon(Sweeper(context).run)
             if not options.read_only:
                 nursery.start_soon(filesystem._sweep_earlier)
             try:

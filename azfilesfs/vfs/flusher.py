@@ -37,7 +37,8 @@ class _Job:
 
     def __init__(self, *, only_full_ranges: bool) -> None:
         self.done = trio.Event()
-        self.error: VfsError | None = None
+        # Stays where the filesystem ends before the upload does.
+        self.error: VfsError | None = VfsError(errno.EIO, "the mount ended", logging.ERROR)
         self.only_full_ranges = only_full_ranges
 
 
@@ -101,19 +102,20 @@ class Flusher:
 
     async def drain(self) -> int:
         """Flush every dirty file; return how many could not be sent."""
-        pending = [inode for inode in self._context.inodes if inode.dirty is not None]
-        async with trio.open_nursery() as nursery:
-            for inode in pending:
-                nursery.start_soon(self._drain_one, inode)
-        return sum(
-            1 for inode in pending if inode.dirty is not None and inode.place is not Place.UNLINKED
-        )
+        unsent: list[Inode] = []
 
-    async def _drain_one(self, inode: Inode) -> None:
-        try:
-            await self.flush(inode)
-        except VfsError as error:
-            _LOG.error("%r could not be sent: %s", _shown(inode), error)
+        async def drain_one(inode: Inode) -> None:
+            try:
+                await self.flush(inode)
+            except VfsError as error:
+                _LOG.error("%r could not be sent: %s", _shown(inode), error)
+                unsent.append(inode)
+
+        async with trio.open_nursery() as nursery:
+            for inode in self._context.inodes:
+                if inode.dirty is not None:
+                    nursery.start_soon(drain_one, inode)
+        return len(unsent)
 
     async def _run(self, inode: Inode, job: _Job) -> None:
         try:
@@ -122,6 +124,7 @@ class Flusher:
                     del self._queued[inode]
                 if inode.dirty is not None and inode.place is not Place.UNLINKED:
                     await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
+            job.error = None
         except VfsError as error:
             job.error = error
         except Exception as error:  # noqa: BLE001  # one upload must not end all others
@@ -185,7 +188,7 @@ class Flusher:
         inode.changes += 1
         dirty.base, dirty.remote_size = new, plan.size
         dirty.base_write_ns = properties.last_write_time_ns
-        dirty.error, dirty.started, dirty.sent_write_ns = None, False, None
+        dirty.settle()
         if dirty.size == plan.size:
             dirty.resized = False
         if (dirty.mtime_ns, dirty.ctime_ns) == (plan.mtime_ns, plan.ctime_ns):

@@ -45,9 +45,13 @@ class InodeSource:
             VfsError: ESTALE where it is another file, or where local changes stand on the version
                 that is gone.
         """
-        inode = self._inode
+        inode, found = self._inode, properties.validator()
         if inode.dirty is not None:
-            if properties.validator() != inode.dirty.base:
+            if found is not None and inode.dirty.is_ours(properties):
+                # Our own upload that did not end well; what it sent is still dirty here.
+                inode.dirty.base = found
+                inode.dirty.staged.rebase(found, inode.dirty.staged.base_limit)
+            elif found != inode.dirty.base:
                 raise VfsError(errno.ESTALE, "the file was changed by another client meanwhile")
             return
         self._context.tree.check_identity(inode, properties)

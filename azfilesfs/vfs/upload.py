@@ -22,6 +22,7 @@ from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator, has_create_with_data
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
+from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
@@ -230,7 +231,7 @@ class Uploader:
         After a failure no further one starts; those under way come to their end.
         """
         etags: set[str] = set()
-        failures: list[AzureFilesError] = []
+        failures: list[Exception] = []
 
         async def put(piece: ByteRange) -> None:
             async with self._slots:
@@ -241,7 +242,7 @@ class Uploader:
                         written = await self._context.share.put_range(
                             path, piece.start, dirty.staged.read(piece), preserve_last_write=True
                         )
-                except AzureFilesError as error:
+                except (AzureFilesError, VfsError, OSError) as error:
                     failures.append(error)
                 else:
                     etags.add(written.etag)
