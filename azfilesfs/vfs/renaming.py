@@ -128,8 +128,6 @@ class Renamer:
         async with self._locked(source, target):
             if source.place is not Place.LINKED or (target is not None and not target.is_named):
                 return False
-            if target is not None and target.place is Place.LINKED and target.handles:
-                await self._move_handles_to_copy(target)
             await self._replace(source, new_parent, name, target, keeps_target)
         return True
 
@@ -147,8 +145,11 @@ class Renamer:
     async def _replace(
         self, source: Inode, new_parent: Inode, name: str, target: Inode | None, keeps_target: bool
     ) -> None:
+        copy = None
+        if target is not None and target.place is Place.LINKED and target.handles:
+            copy = await self._private.attempt(lambda: self._copy_aside(target))
         try:
-            async with self._moving(source, new_parent) as destination:
+            async with self._moving(source, new_parent, target) as destination:
                 answer = await self._context.share.rename_file(
                     source.path(),
                     destination.child(name),
@@ -156,30 +157,40 @@ class Renamer:
                     replace=not keeps_target,
                     expected_file_id=source.file_id,
                 )
-                if target is not None and target.is_named:
-                    self._remover.forget(target)
+                self._replaced(target, copy)
                 self._moved(source, new_parent, name, answer)
         except _MISSING:
             self._context.tree.lose(source)
             raise VfsError(errno.ENOENT, "another client removed it") from None
 
-    async def _move_handles_to_copy(self, target: Inode) -> None:
-        """Give the handles of a file that is about to be replaced a copy of it to read from."""
+    async def _copy_aside(self, target: Inode) -> tuple[SharePath, Properties]:
+        """Copy a file that is about to be replaced, for the handles that are open.
+
+        Where the replacing fails the copy is swept later.
+        """
         share, place = self._context.share, await self._private.parking_place()
-        async with self._context.gate.moving(target):
-            state = await share.copy_file(target.path(), place)
-            copied = await share.wait_for_copy(place, state.copy_id)
-        parent, name = target.parent, target.name
+        async with self._context.gate.path(target) as path:
+            state = await share.copy_file(path, place)
+            return place, await share.wait_for_copy(place, state.copy_id)
+
+    def _replaced(self, target: Inode | None, copy: tuple[SharePath, Properties] | None) -> None:
+        """Take the name from a file that the service has replaced."""
+        if target is None or not target.is_named:
+            return
+        if copy is None:
+            self._remover.forget(target)
+            return
+        place, properties = copy
         self._remover.parked(target)
-        if parent is not None:
-            self._context.tree.removed(parent, name)
         target.parked = place
-        self._context.tree.same_content(target, copied)
+        self._context.tree.same_content(target, properties)
 
     # -- both ------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _moving(self, source: Inode, new_parent: Inode) -> AsyncIterator[SharePath]:
+    async def _moving(
+        self, source: Inode, new_parent: Inode, target: Inode | None = None
+    ) -> AsyncIterator[SharePath]:
         """Hold both places still, and yield the path of the new parent.
 
         One move between directories at a time, as in the kernel: two that cross would wait for each
@@ -191,7 +202,8 @@ class Renamer:
         async with AsyncExitStack() as stack:
             if parent is not new_parent:
                 await stack.enter_async_context(self._crossing)
-            await stack.enter_async_context(self._context.gate.moving(source))
+            moved = [inode for inode in (source, target) if inode is not None]
+            await stack.enter_async_context(self._context.gate.moving(*moved))
             path = await stack.enter_async_context(self._context.gate.path(new_parent))
             stack.enter_context(self._context.tree.doubting(parent, new_parent))
             yield path
