@@ -76,8 +76,8 @@ class FileOperations(ShareOperations):
         path.check()
         body: Buffer = b"" if data is None else data
         length = memoryview(body).nbytes
-        size = max(size, length)
         _check_size(size)
+        size = max(size, length)
         _check_data(length, self.service_version)
         call = self._call(
             "CreateFile",

@@ -28,6 +28,7 @@ from tests.unit.client.support import (
     SHOWN,
     Recorder,
     Script,
+    Step,
     answer,
     refusal,
     scripted,
@@ -196,7 +197,7 @@ async def test_a_cancellation_passes_through(autojump_clock):
 
 async def test_ambiguity_outlives_the_attempt(autojump_clock):
     """Once an attempt of a write may have taken effect, every later error of the call says so."""
-    steps = [CUT, refusal(404, "ParentNotFound")]
+    steps: list[Step] = [CUT, refusal(404, "ParentNotFound")]
     async with scripted(steps, options()) as (share, _):
         with pytest.raises(errors.ParentNotFound) as caught:
             await share.put_range(PATH, 0, b"x")
@@ -380,7 +381,7 @@ BROKEN = BreakerPolicy(failures=2, successes=1, reset_seconds=10)
 async def test_the_breaker_holds_callers_back(autojump_clock):
     """After failures in a row a caller waits for the reset, then probes, within its deadline."""
     recorder = Recorder()
-    steps = [CUT, CUT, shown_file(1)]
+    steps: list[Step] = [CUT, CUT, shown_file(1)]
     given = options(recorder, breaker=BROKEN, retry=NO_RETRIES)
     async with scripted(steps, given) as (share, script):
         for _ in range(2):
@@ -547,7 +548,8 @@ async def test_secrets_stay_out_of_errors_and_logs(autojump_clock, caplog):
         with pytest.raises(errors.InvalidKey) as caught:
             await share.rename_file(PATH, SharePath.parse("other"))
 
-    chain, error = [], caught.value
+    chain: list[str] = []
+    error: BaseException | None = caught.value
     while error is not None:
         chain.append(f"{error} {error!r} {vars(error)}")
         error = error.__cause__ or error.__context__
