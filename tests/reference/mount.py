@@ -239,7 +239,7 @@ class Mount:
         return found
 
     async def _batch(self, handle: int, offset: int) -> list[DirEntry]:
-        batch = []
+        batch: list[DirEntry] = []
         for item in await self.fs.readdir(handle, offset):
             if len(batch) == 3:
                 break
@@ -250,12 +250,12 @@ class Mount:
     def read_file(self, path: Path) -> bytes:
         """Open, read and close a whole file."""
         handle, ino = self.open(path, os.O_RDONLY)
-        pieces = []
-        while piece := bytes(self.call(self.fs.read, handle, sum(map(len, pieces)), MIB)):
-            pieces.append(piece)
+        content = bytearray()
+        while piece := bytes(self.call(self.fs.read, handle, len(content), MIB)):
+            content += piece
         self.call(self.fs.flush, handle)
         self.release(handle, ino)
-        return b"".join(pieces)
+        return bytes(content)
 
     def forget_unused(self) -> None:
         """Drop the kernel's caches: every inode that is not open, and is not the root."""
