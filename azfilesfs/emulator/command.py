@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from azfilesfs.emulator.app import create_app
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 from azfilesfs.emulator.server import Address, ServerOptions
 from azfilesfs.emulator.server import serve as serve_app
-from azfilesfs.emulator.tls import make_certificates
+from azfilesfs.emulator.tls import kept_certificates, make_certificates, write_private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +83,7 @@ def write_env_file(path: Path, served: ServedEmulator) -> None:
         OSError: the file cannot be written.
     """
     text = "".join(f"{name}={value}\n" for name, value in served.environment().items())
-    _write_private(path, text.encode())
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_private(path, text.encode())
 
 
 def ca_file_of(options: EmulatorCommandOptions) -> Path:
@@ -128,9 +115,13 @@ async def serve(
     try:
         ca_file, context = None, None
         if not options.http:
-            certificates = make_certificates([options.host])
+            certificates = (
+                make_certificates([options.host])
+                if options.data is None
+                else kept_certificates(options.data, [options.host])
+            )
             ca_file = ca_file_of(options)
-            _write_private(ca_file, certificates.authority)
+            write_private(ca_file, certificates.authority)
             context = certificates.server_context()
         where = ServerOptions(options.host, options.port, context)
         async with trio.open_nursery() as nursery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -21,6 +22,11 @@ NAMES: Final = ("localhost", "*.file.core.windows.net", "*.file.localhost")
 ADDRESSES: Final = ("127.0.0.1", "::1")
 _LIFETIME: Final = datetime.timedelta(days=30)
 _BACKDATED: Final = datetime.timedelta(hours=1)
+_RENEWED_BEFORE_END: Final = datetime.timedelta(days=1)
+_KEPT: Final = "tls.pem"
+"""In a data directory: the server's key, its certificate and the authority's, in this order."""
+
+_PEM_BLOCK: Final = re.compile(rb"-----BEGIN [^-]+-----.+?-----END [^-]+-----\n", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,57 @@ def make_certificates(extra_hosts: Iterable[str] = ()) -> Certificates:
             serialization.NoEncryption(),
         ),
     )
+
+
+def kept_certificates(directory: Path, extra_hosts: Iterable[str] = ()) -> Certificates:
+    """Return the certificates that a data directory keeps, so that clients trust a restart.
+
+    They are made anew where there are none, where they are about to end, and where they are not
+    good for the hosts.
+
+    Raises:
+        OSError: the directory cannot be read or written.
+    """
+    file, hosts = directory / _KEPT, list(extra_hosts)
+    kept = _read(file) if file.exists() else None
+    if kept is None or not _is_good_for(kept, hosts):
+        kept = make_certificates(hosts)
+        write_private(file, kept.server_key + kept.server + kept.authority)
+    return kept
+
+
+def _read(file: Path) -> Certificates | None:
+    blocks = _PEM_BLOCK.findall(file.read_bytes())
+    if len(blocks) != 3:
+        return None
+    return Certificates(server_key=blocks[0], server=blocks[1], authority=blocks[2])
+
+
+def _is_good_for(certificates: Certificates, hosts: list[str]) -> bool:
+    try:
+        server = x509.load_pem_x509_certificate(certificates.server)
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except ValueError:
+        return False
+    end = datetime.datetime.now(datetime.UTC) + _RENEWED_BEFORE_END
+    return server.not_valid_after_utc > end and set(_hosts(hosts)) <= set(names)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file for the owner only, in one step: readers see the old content or the new.
+
+    Raises:
+        OSError: it cannot be written; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _name(text: str) -> x509.Name:
