@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import trio
 
 from azfilesfs.client import ClientOptions, ShareClient, ShareServiceClient
@@ -50,7 +52,7 @@ def rename(
 
 
 def _path(text: str) -> SharePath:
-    path = SharePath(tuple(to_service(name.encode()) for name in text.split("/") if name))
+    path = SharePath(tuple(to_service(os.fsencode(name)) for name in text.split("/") if name))
     path.check()
     return path
 

@@ -9,6 +9,7 @@ the other way: the session ends, what is dirty is sent under a shielded deadline
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -78,7 +79,7 @@ def root_path(directory: str) -> SharePath:
         InvalidPath: it can be no directory of a share.
     """
     names = [name for name in directory.split("/") if name]
-    path = SharePath(tuple(to_service(name.encode()) for name in names))
+    path = SharePath(tuple(to_service(os.fsencode(name)) for name in names))
     path.check()
     return path
 

@@ -88,6 +88,8 @@ class ClientReporter:
 
     def breaker_changed(self, state: BreakerState) -> None:
         """Log that the service is held off, or used again."""
+        if self._metrics is not None:
+            self._metrics.breaker_changed(state.value)
         _log.warning("the circuit to the service is %s", state.name.lower())
 
     def credentials_refreshed(self, *, changed: bool) -> None:
@@ -173,6 +175,8 @@ class Telemetry:
                     "cache_memory_hits": blocks.memory_hits,
                     "cache_disk_hits": blocks.disk_hits,
                     "cache_misses": blocks.misses,
+                    "cache_dropped_writes": blocks.dropped_writes,
+                    "cache_damaged": blocks.damaged,
                     "invalidations_dropped": notifier.dropped,
                 },
             )

@@ -94,7 +94,7 @@ def test_asynchronous_close_is_not_yet_there():
     """What is planned is refused as such."""
     with pytest.raises(ConfigurationError, match="not yet available"):
         build({"close": "async"})
-    assert build({"close": "sync"})
+    assert build({"close": "sync"}) == build({})
 
 
 @pytest.mark.parametrize("target", ["", "/", "https://acc.file.core.windows.net/share"])
