@@ -71,7 +71,8 @@ class AttributeChanger:
         if not self._context.options.strict_modes:
             return
         now = self._attributes.of(inode)
-        wanted = (changes.mode, changes.uid, changes.gid)
+        mode = None if changes.mode is None else stat.S_IMODE(changes.mode)
+        wanted = (mode, changes.uid, changes.gid)
         present = (stat.S_IMODE(now.mode), now.uid, now.gid)
         for new, old in zip(wanted, present, strict=True):
             if new is not None and new != old:

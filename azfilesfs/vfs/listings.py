@@ -44,7 +44,10 @@ class DirectoryView:
 
 
 class ListingCache:
-    """Views by directory, the least recently used dropped beyond a number of names."""
+    """Views by directory, the least recently used dropped beyond a number of names.
+
+    A view counts as one name more, so that empty directories are bounded as well.
+    """
 
     def __init__(self, max_names: int) -> None:
         self._views: OrderedDict[Inode, DirectoryView] = OrderedDict()
@@ -56,8 +59,12 @@ class ListingCache:
         view = self._views.get(directory)
         if view is None:
             view = self._views[directory] = DirectoryView()
+            self._evict(directory)
         self._views.move_to_end(directory)
         return view
+
+    def __len__(self) -> int:
+        return len(self._views)
 
     @contextmanager
     def loading(self, directory: Inode) -> Iterator[DirectoryView]:
@@ -118,8 +125,10 @@ class ListingCache:
             self.names -= len(view.entries)
 
     def _evict(self, keep: Inode) -> None:
+        if self.names + len(self._views) <= self._max_names:
+            return
         for directory in list(self._views):
-            if self.names <= self._max_names:
+            if self.names + len(self._views) <= self._max_names:
                 return
             view = self._views[directory]
             if directory is not keep and not view.loading:
