@@ -190,7 +190,7 @@ class DiskContent:
             os.close(descriptor)
 
     def zero(self, start: int, stop: int) -> None:
-        """Make a part read as zeros, leaving holes as they are; at the end the file gets shorter."""
+        """Make a part read as zeros, leaving holes alone; at its end the file gets shorter."""
         descriptor = self._open()
         try:
             size = os.fstat(descriptor).st_size

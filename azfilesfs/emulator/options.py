@@ -42,8 +42,8 @@ class EmulatorOptions:
         deletion_seconds: how long the name of a deleted share stays taken (ShareBeingDeleted).
         soft_delete: keeps deleted shares for Restore Share.
         copy_seconds: how long a Copy File stays pending.
-        delegation_key: base64 key that signs user delegation SAS; None refuses all of them. There is
-            no tenant to ask for one.
+        delegation_key: base64 key that signs user delegation SAS; None refuses all of them, since
+            there is no tenant to ask for one.
     """
 
     accounts: Mapping[str, str] = field(default_factory=_default_accounts, repr=False)

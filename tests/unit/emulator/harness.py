@@ -69,7 +69,7 @@ class Caller:
     defaults: dict[str, str] = field(default_factory=dict)
 
     async def __call__(
-        self, method: str, path: str, body: bytes = b"", *, sas: str = "", **headers: str
+        self, method: str, path: str, body: bytes = b"", /, *, sas: str = "", **headers: str
     ) -> Reply:
         """Send one request; header names with ``_`` for ``-``, ``ms_`` for ``x-ms-``."""
         sent = dict(self.defaults)
@@ -98,7 +98,13 @@ class Caller:
             target += ("&" if "?" in target else "?") + sas
         elif "authorization" not in sent:
             url = f"{self.scheme}://{sent['host']}{target}"
-            sent["authorization"] = signing.authorization(self.account, self.key, method, url, sent)
+            sent["authorization"] = signing.authorization(
+                self.account,
+                self.key,
+                method,
+                url,
+                {name.lower(): value for name, value in sent.items()},
+            )
         path, _, query = target.partition("?")
         scope = {
             "type": "http",
@@ -147,7 +153,7 @@ def make_caller(**options: Any) -> Caller:
     return Caller(app, clock)
 
 
-async def put_file(call: Caller, path: str, data: bytes = b"", **headers: str) -> Reply:
+async def put_file(call: Caller, path: str, data: bytes = b"", /, **headers: str) -> Reply:
     """Create a file with content, and return the answer of the last request."""
     reply = await call("PUT", path, ms_type="file", ms_content_length=str(len(data)), **headers)
     assert reply.status == 201, reply
@@ -157,7 +163,7 @@ async def put_file(call: Caller, path: str, data: bytes = b"", **headers: str) -
     return reply
 
 
-async def put_range(call: Caller, path: str, start: int, data: bytes, **headers: str) -> Reply:
+async def put_range(call: Caller, path: str, start: int, data: bytes, /, **headers: str) -> Reply:
     """Write a range."""
     where = f"bytes={start}-{start + len(data) - 1}"
     return await call(
