@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -36,6 +37,24 @@ _PRIORITIES: Final = (
 )
 _DEBUG_PRIORITY: Final = 7
 
+# 64 bytes in base64: the form of an account key, wherever it stands.
+_ACCOUNT_KEY: Final = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")
+# The C0 and C1 controls, the two separators that some readers take for line ends, the marks that
+# turn the direction of writing, and surrogates, which have no encoding.
+_UNPRINTABLE: Final = (
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    0x061C,
+    *range(0x200E, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),
+)
+_TEXT_ESCAPES: Final = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _UNPRINTABLE
+} | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _UNPRINTABLE}
+
 logging.addLevelName(TRACE, "TRACE")
 
 
@@ -45,9 +64,10 @@ def priority(level: int) -> int:
 
 
 class LineFormatter(logging.Formatter):
-    """One record as one text line; only a traceback follows on lines of its own.
+    """One record as one text line; only a traceback follows, on indented lines of its own.
 
-    Every line passes ``clean``, which takes secrets out should one ever have got in.
+    Nothing that a name or an answer contains can begin a line: control characters are escaped.
+    Every text passes ``clean``, which takes secrets out should one ever have got in.
     """
 
     def __init__(self, clean: Callable[[str], str], *, for_journal: bool = False) -> None:
@@ -58,15 +78,15 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        message = record.getMessage().replace("\n", "\\n")
-        text = f"{record.levelname} {record.name}: {message}"
+        message = printable(_without_secrets(record.getMessage(), self._clean))
+        lines = [f"{record.levelname} {record.name}: {message}"]
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        text = self._clean(text)
+            trace = _without_secrets(self.formatException(record.exc_info), self._clean)
+            lines += [f"    {printable(line)}" for line in trace.split("\n")]
         if not self._for_journal:
-            return f"{_time(record)} {text}"
+            return f"{_time(record)} " + "\n".join(lines)
         mark = f"<{priority(record.levelno)}>"
-        return "\n".join(mark + line for line in text.splitlines())
+        return "\n".join(mark + line for line in lines)
 
 
 class JsonFormatter(logging.Formatter):
@@ -83,11 +103,21 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": self._clean(record.getMessage()),
+            "message": _without_secrets(record.getMessage(), self._clean),
         }
         if record.exc_info:
-            document["exception"] = self._clean(self.formatException(record.exc_info))
-        return json.dumps(document, ensure_ascii=False)
+            trace = self.formatException(record.exc_info)
+            document["exception"] = _without_secrets(trace, self._clean)
+        return json.dumps(document, ensure_ascii=False).translate(_JSON_ESCAPES)
+
+
+def printable(text: str) -> str:
+    """Escape what could end a line, steer a terminal or not be encoded."""
+    return text.translate(_TEXT_ESCAPES)
+
+
+def _without_secrets(text: str, clean: Callable[[str], str]) -> str:
+    return _ACCOUNT_KEY.sub("REDACTED", clean(text))
 
 
 def _time(record: logging.LogRecord) -> str:

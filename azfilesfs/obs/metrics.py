@@ -1,20 +1,34 @@
-"""Every metric there is, in one place (docs/reference/metrics.md lists them; a test compares).
+"""Counting what happens, in a registry of its own for each mount.
 
-Counters are counted where things happen; gauges are read from the parts when somebody scrapes.
+Counters are counted where things happen; gauges are read from the parts when somebody scrapes, in
+the exporter's thread. ``definitions`` has the names.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-_REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_KERNEL_BUCKETS: Final = (0.0001, 0.00025, 0.001, 0.0025, *_REQUEST_BUCKETS)
+from azfilesfs.obs import definitions
+from azfilesfs.obs.definitions import Definition
+
+_log = logging.getLogger("azfilesfs.metrics")
+# Otherwise each counter brings a second series with the time at which it was made.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library does not annotate it
+_BREAKER_STATES: Final = ("closed", "open", "half-open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +44,6 @@ class Gauges:
     totals: Mapping[str, float]
 
 
-GAUGES: Final = {
-    "dirty_bytes": "Bytes written here and not yet at the service",
-    "dirty_files": "Files with such bytes",
-    "open_handles": "Open files and directories",
-    "inodes": "Inodes in memory",
-    "cached_names": "Names of cached listings in memory",
-    "cache_memory_bytes": "Bytes of the block cache in memory",
-    "cache_disk_bytes": "Bytes of the block cache on disk",
-    "connections_limit": "Requests that may be in flight at once",
-}
-TOTALS: Final = {
-    "cache_memory_hits": "Blocks found in memory",
-    "cache_disk_hits": "Blocks found on disk",
-    "cache_misses": "Blocks that had to be asked for",
-    "invalidations_dropped": "Kernel invalidations given up because too many waited",
-}
-
-
 class Metrics:
     """The metrics of one mount, in a registry of their own."""
 
@@ -55,50 +51,16 @@ class Metrics:
         """Begin at zero."""
         self.registry = CollectorRegistry()
         self._share = share
-        self.operations = Counter(
-            "azure_files_operations_total",
-            "Operations on the service, by their last status",
-            ("share", "operation", "status"),
-            registry=self.registry,
-        )
-        self.latency = Histogram(
-            "azure_files_latency_seconds",
-            "Duration of operations on the service, repetitions included",
-            ("share", "operation"),
-            buckets=_REQUEST_BUCKETS,
-            registry=self.registry,
-        )
-        self.bytes = Counter(
-            "azure_files_bytes_total",
-            "Bytes of request and answer bodies",
-            ("share", "direction"),
-            registry=self.registry,
-        )
-        self.errors = Counter(
-            "azure_files_errors_total",
-            "Failed operations on the service",
-            ("operation", "error_type"),
-            registry=self.registry,
-        )
-        self.retries = Counter(
-            "azure_files_retries_total",
-            "Repeated requests",
-            ("operation",),
-            registry=self.registry,
-        )
-        self.kernel_latency = Histogram(
-            "azfilesfs_fuse_operation_seconds",
-            "Duration of operations that the kernel asked for",
-            ("operation",),
-            buckets=_KERNEL_BUCKETS,
-            registry=self.registry,
-        )
-        self.kernel_errors = Counter(
-            "azfilesfs_fuse_errors_total",
-            "Operations answered with an errno, which includes names that do not exist",
-            ("operation", "errno"),
-            registry=self.registry,
-        )
+        self.operations = self._counter(definitions.OPERATIONS)
+        self.latency = self._histogram(definitions.LATENCY)
+        self.bytes = self._counter(definitions.BYTES)
+        self.errors = self._counter(definitions.ERRORS)
+        self.retries = self._counter(definitions.RETRIES)
+        self.kernel_latency = self._histogram(definitions.KERNEL_LATENCY)
+        self.kernel_errors = self._counter(definitions.KERNEL_ERRORS)
+        form = definitions.BREAKER
+        self.breaker = Gauge(form.name, form.help, form.labels, registry=self.registry)
+        self.breaker_changed("closed")
         self._leases = 0
         # Labels are looked up once: this runs for every 4 KiB that a program writes.
         self._kernel: dict[str, Histogram] = {}
@@ -139,6 +101,19 @@ class Metrics:
         """Count leases taken and given back."""
         self._leases = max(0, self._leases + difference)
 
+    def breaker_changed(self, state: str) -> None:
+        """Show the state of the circuit breaker: closed, open or half-open."""
+        for name in _BREAKER_STATES:
+            self.breaker.labels(name).set(name == state)
+
+    def _counter(self, form: Definition) -> Counter:
+        return Counter(form.name, form.help, form.labels, registry=self.registry)
+
+    def _histogram(self, form: Definition) -> Histogram:
+        return Histogram(
+            form.name, form.help, form.labels, buckets=form.buckets, registry=self.registry
+        )
+
 
 class _AtScrape(Collector):
     """Asks the parts for their numbers when the exporter is asked."""
@@ -153,16 +128,20 @@ class _AtScrape(Collector):
         return self._families(Gauges({}, {}))
 
     def collect(self) -> Iterable[Metric]:
-        """Read the numbers."""
-        return self._families(self._read())
+        """Read the numbers; parts that fail leave out theirs and not the counters."""
+        try:
+            values = self._read()
+        except Exception:  # noqa: BLE001 - one failing part must not hide the counters
+            _log.exception("the gauges cannot be read")
+            return ()
+        return self._families(values)
 
     def _families(self, values: Gauges) -> Iterable[Metric]:
-        leases = GaugeMetricFamily(
-            "azure_files_active_leases", "Leases held on files", labels=("share",)
-        )
+        form = definitions.ACTIVE_LEASES
+        leases = GaugeMetricFamily(form.name, form.help, labels=form.labels)
         leases.add_metric((self._share,), self._leases())
         yield leases
-        for name, text in GAUGES.items():
-            yield GaugeMetricFamily(f"azfilesfs_{name}", text, values.now.get(name, 0))
-        for name, text in TOTALS.items():
-            yield CounterMetricFamily(f"azfilesfs_{name}", text, values.totals.get(name, 0))
+        for name, form in definitions.GAUGES.items():
+            yield GaugeMetricFamily(form.name, form.help, values.now.get(name, 0))
+        for name, form in definitions.TOTALS.items():
+            yield CounterMetricFamily(form.name, form.help, values.totals.get(name, 0))
