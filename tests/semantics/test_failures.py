@@ -45,8 +45,8 @@ async def test_lost_network(world: World):
                     await attempt
 
         assert time.monotonic() - started < 30
-        await reader.close()
-        await writer.close()
+        await reader.release()
+        await writer.release()
 
 
 @pytest.mark.semantics("S12.1")
