@@ -105,7 +105,7 @@ class Renamer:
         try:
             async with self._moving(source, new_parent) as destination:
                 answer = await self._context.share.rename_directory(
-                    source.path(), destination.child(name)
+                    source.path(), destination.child(name), expected_file_id=source.file_id
                 )
                 self._moved(source, new_parent, name, answer)
         except _MISSING:
@@ -204,6 +204,9 @@ class Renamer:
                 await stack.enter_async_context(self._crossing)
             moved = [inode for inode in (source, target) if inode is not None]
             await stack.enter_async_context(self._context.gate.moving(*moved))
+            if source in new_parent.ancestors():
+                # It got there while we waited; its path would wait for ourselves.
+                raise VfsError(errno.EINVAL, "a directory cannot be moved into itself")
             path = await stack.enter_async_context(self._context.gate.path(new_parent))
             stack.enter_context(self._context.tree.doubting(parent, new_parent))
             yield path
