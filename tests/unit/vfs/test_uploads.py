@@ -79,9 +79,7 @@ async def test_a_new_file_whose_upload_fails_first(mount, host, app, kind, size,
 
 @FAILS
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "operation", ["GetFileProperties", "PutRange", "SetFileProperties"]
-)
+@pytest.mark.parametrize("operation", ["GetFileProperties", "PutRange", "SetFileProperties"])
 async def test_a_change_whose_upload_fails_first(mount, host, app, kind, operation):
     """As for new files; the bytes in between were there before and stay."""
     fault, number = KINDS[kind]
