@@ -48,6 +48,7 @@ class Kind(IntEnum):
     TRUNCATED = 4
     RELOCATED = 5
     REBASED = 6
+    UNLINKED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class FileState:
         base_limit: bytes of the base below this offset still belong to the file; from it on, what
             is not dirty is zeros.
         size: the local size.
+        is_unlinked: whether the file has lost its name; then nobody misses its bytes.
         dirty: bytes not yet on the service; never past ``size``.
     """
 
@@ -80,6 +82,7 @@ class FileState:
     base_limit: int
     size: int
     dirty: ExtentMap = field(default_factory=ExtentMap)
+    is_unlinked: bool = False
 
     def written(self, extent: ByteRange) -> None:
         """Note bytes written by a program."""
@@ -104,6 +107,8 @@ class FileState:
     @property
     def is_unsent(self) -> bool:
         """Whether the service lacks anything of this file: bytes, its size, or its existence."""
+        if self.is_unlinked:
+            return False
         if self.base is None or self.dirty:
             return True
         return self.size != self.base.size or self.base_limit < self.base.size
@@ -113,6 +118,8 @@ class FileState:
         yield header_record(self)
         for extent in self.dirty:
             yield extent_record(Kind.WRITTEN, extent)
+        if self.is_unlinked:
+            yield unlinked_record()
 
 
 def _framed(kind: Kind, payload: bytes) -> bytes:
@@ -143,6 +150,11 @@ def relocated_record(path: SharePath) -> bytes:
 def rebased_record(base: Validator | None, base_limit: int) -> bytes:
     """Encode another base version."""
     return _document_record(Kind.REBASED, {"base": base, "base_limit": base_limit})
+
+
+def unlinked_record() -> bytes:
+    """Encode the loss of the name."""
+    return _framed(Kind.UNLINKED, b"")
 
 
 def header_record(state: FileState) -> bytes:
@@ -225,7 +237,9 @@ def _applied(state: FileState | None, kind: Kind, payload: bytes) -> FileState:
         return _read_header(json.loads(payload))
     if state is None:
         raise ValueError("no header")
-    if kind is Kind.RELOCATED:
+    if kind is Kind.UNLINKED:
+        state.is_unlinked = True
+    elif kind is Kind.RELOCATED:
         state.path = read_path(json.loads(payload)["path"])
     elif kind is Kind.REBASED:
         document = json.loads(payload)

@@ -40,6 +40,7 @@ from azfilesfs.vfs.journal import (
     rebased_record,
     relocated_record,
     truncated_record,
+    unlinked_record,
 )
 from azfilesfs.vfs.kept import KeptRecord, Layout
 
@@ -215,6 +216,14 @@ class StagedFile:
         """Note that the file was renamed. A full disk does not stop this, as in ``rebase``."""
         self._state.path = path
         self._note(relocated_record(path))
+
+    def unlink(self) -> None:
+        """Note that the file has lost its name: its bytes end with the process, and are not kept.
+
+        A full disk does not stop this, as in ``rebase``.
+        """
+        self._state.is_unlinked = True
+        self._note(unlinked_record())
 
     def rebase(self, base: Validator | None, base_limit: int | None = None) -> None:
         """Note the remote version that the dirty bytes now stand on.

@@ -85,6 +85,23 @@ def test_the_end_of_an_area_keeps_what_is_unsent(state: Path):
     assert list((state / "staging" / "live").iterdir()) == []
 
 
+def test_an_unlinked_file_ends_with_its_process(state: Path):
+    """Bytes of a file that was removed while it was open are neither kept nor recovered."""
+    with open_area(state) as area:
+        for forgotten in (False, True):
+            file = area.create(SharePath(("gone",)), None, 0)
+            file.write(0, b"x")
+            file.unlink()
+            assert file.read(ByteRange(0, 1)) == b"x"
+            assert area.used_bytes == forgotten + 1
+            if forgotten:
+                area.forget(file)
+
+    with open_area(state) as area:
+        assert area.kept() == []
+    assert list((state / "staging" / "live").iterdir()) == []
+
+
 @LEFT
 @pytest.mark.expect_log("could not keep", "without its reason")
 def test_what_cannot_be_kept_at_the_end_stays_for_the_next_owner(state: Path, monkeypatch):
