@@ -14,10 +14,11 @@ from azfilesfs.client.requests import (
     check_sendable,
     lease_headers,
 )
-from azfilesfs.client.responses import copy_of, number, required, shown_properties
+from azfilesfs.client.responses import copy_of, shown_file
+from azfilesfs.client.transport import WireAnswer
 from azfilesfs.errors import CopyFailed, ProtocolError
 from azfilesfs.model.paths import SharePath
-from azfilesfs.model.properties import CopyState, EntryKind, Properties
+from azfilesfs.model.properties import CopyState, Properties
 
 _FIRST_POLL_SECONDS: Final = 0.1
 _LAST_POLL_SECONDS: Final = 5.0
@@ -65,11 +66,7 @@ class CopyOperations(ShareOperations):
             success=frozenset({202}),
             mutates=True,
         )
-        answer = await self._execute(call)
-        state = copy_of(answer.headers)
-        if state is None:
-            raise ProtocolError("the answer does not name the copy")
-        return state
+        return await self._ask(call, _started_copy)
 
     async def wait_for_copy(self, path: SharePath, copy_id: str) -> Properties:
         """Wait until a copy onto a file is done and return the file's properties.
@@ -94,9 +91,8 @@ class CopyOperations(ShareOperations):
             delay = min(delay * 2, _LAST_POLL_SECONDS)
 
     async def _copy_properties(self, path: SharePath) -> Properties:
-        answer = await self._execute(self._call("GetFileProperties", "HEAD", Target.FILE, path))
-        size = required(answer.headers, "content-length", number)
-        return shown_properties(answer, EntryKind.FILE, size=size)
+        call = self._call("GetFileProperties", "HEAD", Target.FILE, path)
+        return await self._ask(call, shown_file)
 
     async def abort_copy(
         self, path: SharePath, copy_id: str, *, lease_id: str | None = None
@@ -117,7 +113,14 @@ class CopyOperations(ShareOperations):
             mutates=True,
         )
         try:
-            await self._execute(call)
+            await self._send(call)
         except CopyFailed as error:
             if not error.may_have_been_applied:
                 raise
+
+
+def _started_copy(answer: WireAnswer) -> CopyState:
+    state = copy_of(answer.headers)
+    if state is None:
+        raise ProtocolError("the answer does not name the copy")
+    return state

@@ -15,11 +15,12 @@ from azfilesfs.client.requests import (
 )
 from azfilesfs.client.responses import (
     ListPage,
+    changed_directory,
     metadata_of,
-    properties_of,
     service_time,
-    shown_properties,
+    shown_directory,
 )
+from azfilesfs.client.transport import WireAnswer
 from azfilesfs.errors import (
     AzureFilesError,
     DirectoryNotFound,
@@ -29,7 +30,7 @@ from azfilesfs.errors import (
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.limits import LIST_PAGE_ENTRIES, MIB
 from azfilesfs.model.paths import SharePath
-from azfilesfs.model.properties import EntryKind, Properties
+from azfilesfs.model.properties import Properties
 from azfilesfs.model.times import floor_to_tick
 
 ALL_DETAILS: Final = ("Timestamps", "Etag", "Attributes")
@@ -75,7 +76,7 @@ class DirectoryOperations(ShareOperations):
             mutates=True,
         )
         try:
-            return properties_of(await self._execute(call), EntryKind.DIRECTORY)
+            return await self._ask(call, changed_directory)
         except FileAlreadyExists as error:
             own = await self._own_directory(path, times, error)
             if own is None:
@@ -112,7 +113,7 @@ class DirectoryOperations(ShareOperations):
             mutates=True,
         )
         try:
-            await self._execute(call)
+            await self._send(call)
         except (DirectoryNotFound, ParentNotFound) as error:
             if not error.may_have_been_applied:
                 raise
@@ -133,7 +134,7 @@ class DirectoryOperations(ShareOperations):
             path,
             query={"sharesnapshot": snapshot},
         )
-        return shown_properties(await self._execute(call), EntryKind.DIRECTORY)
+        return await self._ask(call, shown_directory)
 
     async def set_directory_properties(
         self,
@@ -156,7 +157,7 @@ class DirectoryOperations(ShareOperations):
             headers={**(times or Times()).headers(), **attribute_headers(attributes)},
             mutates=True,
         )
-        return properties_of(await self._execute(call), EntryKind.DIRECTORY)
+        return await self._ask(call, changed_directory)
 
     async def get_directory_metadata(
         self, path: SharePath, *, snapshot: str | None = None
@@ -173,7 +174,7 @@ class DirectoryOperations(ShareOperations):
             path,
             query={"comp": "metadata", "sharesnapshot": snapshot},
         )
-        return metadata_of(await self._execute(call))
+        return await self._ask(call, metadata_of)
 
     async def set_directory_metadata(self, path: SharePath, metadata: Mapping[str, str]) -> str:
         """Replace the metadata of a directory and return its new ETag (Set Directory Metadata).
@@ -191,7 +192,7 @@ class DirectoryOperations(ShareOperations):
             headers=metadata_headers(metadata),
             mutates=True,
         )
-        return properties_of(await self._execute(call), EntryKind.DIRECTORY).etag or ""
+        return (await self._ask(call, changed_directory)).etag or ""
 
     async def list_page(
         self,
@@ -239,11 +240,7 @@ class DirectoryOperations(ShareOperations):
             headers={"x-ms-file-extended-info": "true"} if include else {},
             body_limit=_PAGE_BYTES,
         )
-        answer = await self._execute(call)
-        listing = await parse_listing(answer.body)
-        return ListPage(
-            listing.entries, listing.next_marker, listing.directory_id, service_time(answer.headers)
-        )
+        return await self._pipeline.execute(call, _page)
 
     async def list_directories_and_files(
         self,
@@ -272,3 +269,9 @@ class DirectoryOperations(ShareOperations):
             if page.next_marker is None:
                 return
             marker = page.next_marker
+
+
+async def _page(answer: WireAnswer) -> ListPage:
+    moment = service_time(answer.headers)
+    listing = await parse_listing(answer.body)
+    return ListPage(listing.entries, listing.next_marker, listing.directory_id, moment)

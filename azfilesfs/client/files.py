@@ -22,8 +22,7 @@ from azfilesfs.client.responses import (
     number,
     optional,
     properties_of,
-    required,
-    shown_properties,
+    shown_file,
 )
 from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import WireAnswer
@@ -97,7 +96,9 @@ class FileOperations(ShareOperations):
             mutates=True,
             since=CREATE_WITH_DATA_SINCE if length else "",
         )
-        return properties_of(await self._execute(call), EntryKind.FILE, size=size)
+        return await self._ask(
+            call, lambda answer: properties_of(answer, EntryKind.FILE, size=size)
+        )
 
     async def delete_file(
         self, path: SharePath, *, lease_id: str | None = None, expected_file_id: int | None = None
@@ -126,7 +127,7 @@ class FileOperations(ShareOperations):
         if expected_file_id is not None:
             call = dataclasses.replace(call, settle=self._settle_deletion(path, expected_file_id))
         try:
-            await self._execute(call)
+            await self._send(call)
         except (FileNotFound, ParentNotFound) as error:
             if not error.may_have_been_applied:
                 raise
@@ -135,7 +136,7 @@ class FileOperations(ShareOperations):
         async def settle(_error: AzureFilesError) -> WireAnswer | None:
             call = self._call("GetFileProperties", "HEAD", Target.FILE, path)
             try:
-                answer = await self._execute(call)
+                answer = await self._send(call)
             except AzureFilesError:
                 return None
             return answer if optional(answer.headers, "x-ms-file-id", number) != file_id else None
@@ -163,9 +164,7 @@ class FileOperations(ShareOperations):
             query={"sharesnapshot": snapshot},
             headers=lease_headers(lease_id),
         )
-        answer = await self._execute(call)
-        size = required(answer.headers, "content-length", number)
-        return shown_properties(answer, EntryKind.FILE, size=size)
+        return await self._ask(call, shown_file)
 
     async def set_file_properties(
         self,
@@ -214,7 +213,9 @@ class FileOperations(ShareOperations):
             mutates=True,
         )
         known = UNKNOWN_SIZE if size is None else size
-        return properties_of(await self._execute(call), EntryKind.FILE, size=known)
+        return await self._ask(
+            call, lambda answer: properties_of(answer, EntryKind.FILE, size=known)
+        )
 
     async def get_file_metadata(
         self, path: SharePath, *, lease_id: str | None = None, snapshot: str | None = None
@@ -232,7 +233,7 @@ class FileOperations(ShareOperations):
             query={"comp": "metadata", "sharesnapshot": snapshot},
             headers=lease_headers(lease_id),
         )
-        return metadata_of(await self._execute(call))
+        return await self._ask(call, metadata_of)
 
     async def set_file_metadata(
         self, path: SharePath, metadata: Mapping[str, str], *, lease_id: str | None = None
@@ -253,7 +254,7 @@ class FileOperations(ShareOperations):
             headers={**metadata_headers(metadata), **lease_headers(lease_id)},
             mutates=True,
         )
-        return etag_of_answer((await self._execute(call)).headers)
+        return await self._ask(call, lambda answer: etag_of_answer(answer.headers))
 
 
 def _property_headers(

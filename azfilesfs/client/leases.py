@@ -100,7 +100,7 @@ class LeaseOperations(ShareOperations):
         *,
         retry: bool = True,
     ) -> WireAnswer:
-        return await self._execute(
+        return await self._send(
             self._call(
                 "LeaseFile",
                 "PUT",

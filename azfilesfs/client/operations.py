@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from typing import Final, TypedDict, TypeVar, Unpack
 
 from azfilesfs.client.pipeline import Pipeline
 from azfilesfs.client.requests import Buffer, Call, Target, check_sendable
 from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import WireAnswer
 from azfilesfs.model.paths import SharePath, check_share_name
+
+T = TypeVar("T")
 
 _RESTYPE: Final[Mapping[Target, Mapping[str, str]]] = {
     Target.SERVICE: {},
@@ -73,5 +75,18 @@ class ShareOperations:
             **parts,
         )
 
-    async def _execute(self, call: Call) -> WireAnswer:
-        return await self._pipeline.execute(call)
+    async def _send(self, call: Call) -> WireAnswer:
+        """Execute a call whose answer says nothing but that it is done."""
+        return await self._pipeline.execute(call, _as_it_is)
+
+    async def _ask(self, call: Call, parse: Callable[[WireAnswer], T]) -> T:
+        """Execute a call and return what its answer says; one that cannot be read is repeated."""
+
+        async def read(answer: WireAnswer) -> T:
+            return parse(answer)
+
+        return await self._pipeline.execute(call, read)
+
+
+async def _as_it_is(answer: WireAnswer) -> WireAnswer:
+    return answer

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import trio
 
@@ -27,6 +28,8 @@ from azfilesfs.client.service_errors import error_of
 from azfilesfs.client.transport import Transport, WireAnswer, WireRequest, WireStream
 from azfilesfs.client.wire import signed_request
 from azfilesfs.model.versions import next_older
+
+T = TypeVar("T")
 
 
 class Pipeline:
@@ -55,8 +58,11 @@ class Pipeline:
         """The service version in use."""
         return self._version
 
-    async def execute(self, call: Call) -> WireAnswer:
-        """Send a call until it has succeeded or cannot any more.
+    async def execute(self, call: Call, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
+        """Send a call until it has succeeded or cannot any more, and return what its answer says.
+
+        An answer that ``read`` refuses, as damaged or as not one of the service, counts as a failed
+        attempt.
 
         The caller's cancellation passes through; the request may have taken effect then.
 
@@ -71,9 +77,9 @@ class Pipeline:
         cancelled = True
         try:
             with trio.move_on_at(progress.deadline):
-                answer = await self._repeat(progress)
+                said = await self._repeat(progress, read)
                 cancelled = False
-                return answer
+                return said
             raise self._overdue(progress) from progress.last_error
         except errors.AzureFilesError as caught:
             error, cancelled = caught, False
@@ -82,12 +88,13 @@ class Pipeline:
             self._tell_operation(progress, error, cancelled=cancelled)
 
     @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[WireStream]:
+    async def stream(self, call: Call, read: Callable[[WireStream], T]) -> AsyncIterator[T]:
         """Send a call and hand out its answer before the body.
 
-        Deadline and retries cover the time until the headers are there; from then on only the idle
-        limit holds. The observer hears of the attempt when the headers are there, and of the bytes
-        with the end of the operation.
+        ``read`` makes of the answer what is handed out, and may refuse it. Deadline and retries
+        cover the time until the headers are there; from then on only the idle limit holds. The
+        observer hears of the attempt when the headers are there, and of the bytes with the end of
+        the operation.
 
         Raises:
             As ``execute``.
@@ -98,10 +105,10 @@ class Pipeline:
         async with AsyncExitStack() as stack:
             try:
                 with trio.move_on_at(progress.deadline) as scope:
-                    answer = await self._open_repeatedly(progress, stack)
+                    opened = await self._open_repeatedly(progress, read, stack)
                 if scope.cancelled_caught:
                     raise self._overdue(progress) from progress.last_error
-                yield answer
+                yield opened
                 cancelled = False
             except errors.AzureFilesError as caught:
                 error, cancelled = caught, False
@@ -113,31 +120,36 @@ class Pipeline:
         now = trio.current_time()
         return Progress(call, now, now + self._options.timeouts.seconds(call.budget))
 
-    async def _repeat(self, progress: Progress) -> WireAnswer:
+    async def _repeat(self, progress: Progress, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
         while True:
             try:
-                return await self._attempt(progress)
+                return await self._attempt(progress, read)
             except errors.AzureFilesError as error:
                 settled = await self._after_failure(progress, error)
             if settled is not None:
-                return settled
+                return await read(settled)
 
-    async def _attempt(self, progress: Progress) -> WireAnswer:
+    async def _attempt(self, progress: Progress, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
         call = progress.call
         async with self._admitted(progress) as request:
             answer = await self._transport.send(request, _limit(call))
             progress.received = len(answer.body)
             self._judge(progress, request, answer)
-            return answer
+            with _applied():
+                return await read(answer)
 
-    async def _open_repeatedly(self, progress: Progress, stack: AsyncExitStack) -> WireStream:
+    async def _open_repeatedly(
+        self, progress: Progress, read: Callable[[WireStream], T], stack: AsyncExitStack
+    ) -> T:
         while True:
             try:
-                return await self._open(progress, stack)
+                return await self._open(progress, read, stack)
             except errors.AzureFilesError as error:
                 await self._after_failure(progress, error)
 
-    async def _open(self, progress: Progress, stack: AsyncExitStack) -> WireStream:
+    async def _open(
+        self, progress: Progress, read: Callable[[WireStream], T], stack: AsyncExitStack
+    ) -> T:
         async with self._admitted(progress) as request, AsyncExitStack() as attempt:
             answer = await attempt.enter_async_context(self._transport.stream(request))
             body = b""
@@ -145,8 +157,9 @@ class Pipeline:
                 body = await _read_error(answer)
             whole = WireAnswer(answer.status, answer.headers, answer.raw_headers, body)
             self._judge(progress, request, whole)
+            opened = read(replace(answer, chunks=Counted(answer.chunks, progress)))
             stack.push_async_exit(attempt.pop_all())
-            return replace(answer, chunks=Counted(answer.chunks, progress))
+            return opened
 
     @asynccontextmanager
     async def _admitted(self, progress: Progress) -> AsyncIterator[WireRequest]:
@@ -198,13 +211,12 @@ class Pipeline:
         if answer.status not in progress.call.success:
             confirmed = self._is_version_confirmed
             raise error_of(progress.call, answer, is_version_confirmed=confirmed)
-        if not progress.request_id:
-            raise errors.ProtocolError(
-                "the answer is not one of the file service", status=answer.status
-            )
         echoed = answer.headers.get("x-ms-client-request-id")
-        if echoed is not None and echoed != request.headers["x-ms-client-request-id"]:
-            raise errors.ProtocolError("the answer belongs to another request")
+        with _applied():
+            if not progress.request_id:
+                raise errors.ProtocolError("the answer is not one of the file service")
+            if echoed is not None and echoed != request.headers["x-ms-client-request-id"]:
+                raise errors.ProtocolError("the answer belongs to another request")
         if progress.version == self._version:
             self._is_version_confirmed = True
 
@@ -295,6 +307,16 @@ class Pipeline:
         self._observer.operation_finished(
             progress.event(progress.started, error, cancelled=cancelled)
         )
+
+
+@contextmanager
+def _applied() -> Iterator[None]:
+    """Mark errors found in an answer that reports success: the request took effect."""
+    try:
+        yield
+    except errors.AzureFilesError as error:
+        error.may_have_been_applied = True
+        raise
 
 
 def _limit(call: Call) -> int | None:

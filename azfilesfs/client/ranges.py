@@ -13,7 +13,6 @@ from azfilesfs.client.requests import (
     lease_headers,
 )
 from azfilesfs.client.responses import (
-    Answer,
     RangeList,
     RangeWritten,
     etag_of_answer,
@@ -23,6 +22,7 @@ from azfilesfs.client.responses import (
     required,
 )
 from azfilesfs.client.timeouts import Budget
+from azfilesfs.client.transport import WireAnswer
 from azfilesfs.client.xml_documents import Element, parse_document
 from azfilesfs.errors import FileTooLarge, IntegrityError, ProtocolError
 from azfilesfs.model.limits import MIB, RANGE_BYTES
@@ -79,13 +79,7 @@ class RangeOperations(ShareOperations):
         digest = await md5_digest(data) if check_md5 else None
         if digest is not None:
             headers["Content-MD5"] = base64_text(digest)
-        answer = await self._write(path, headers, data)
-        if digest is not None and optional(answer.headers, "content-md5", md5_of) not in {
-            None,
-            digest,
-        }:
-            raise IntegrityError("the service received other bytes than were sent")
-        return _written(answer)
+        return await self._write(path, headers, data, digest)
 
     async def clear_range(
         self,
@@ -108,23 +102,24 @@ class RangeOperations(ShareOperations):
         if byte_range.start < 0 or byte_range.length <= 0:
             raise ValueError("an empty range cannot be cleared")
         headers = _range_headers("clear", byte_range, lease_id, preserve_last_write)
-        return _written(await self._write(path, headers, b""))
+        return await self._write(path, headers, b"", None)
 
-    async def _write(self, path: SharePath, headers: dict[str, str], body: Buffer) -> Answer:
-        return await self._execute(
-            self._call(
-                "PutRange",
-                "PUT",
-                Target.FILE,
-                path,
-                query={"comp": "range"},
-                headers=headers,
-                body=body,
-                success=frozenset({201}),
-                budget=Budget.TRANSFER,
-                mutates=True,
-            )
+    async def _write(
+        self, path: SharePath, headers: dict[str, str], body: Buffer, digest: bytes | None
+    ) -> RangeWritten:
+        call = self._call(
+            "PutRange",
+            "PUT",
+            Target.FILE,
+            path,
+            query={"comp": "range"},
+            headers=headers,
+            body=body,
+            success=frozenset({201}),
+            budget=Budget.TRANSFER,
+            mutates=True,
         )
+        return await self._ask(call, lambda answer: _written(answer, digest))
 
     async def list_ranges(
         self,
@@ -156,13 +151,23 @@ class RangeOperations(ShareOperations):
                 headers=headers,
                 body_limit=_RANGES_BYTES,
             )
-            answer = await self._execute(call)
-            document = parse_document(answer.body)
-            ranges.extend(_range(element) for element in document.all("Range"))
-            marker = document.text_of("NextMarker")
+            page, marker, etag, size = await self._ask(call, _listed_ranges)
+            ranges.extend(page)
             if marker is None:
-                size = required(answer.headers, "x-ms-content-length", number)
-                return RangeList(tuple(ranges), etag_of_answer(answer.headers), size)
+                return RangeList(tuple(ranges), etag, size)
+
+
+def _listed_ranges(answer: WireAnswer) -> tuple[list[ByteRange], str | None, str, int]:
+    """Return the ranges of a page, where the next begins, the ETag and the file's size."""
+    document = parse_document(answer.body)
+    if document.name != "Ranges":
+        raise ProtocolError("the answer is not a list of ranges")
+    return (
+        [_range(element) for element in document.all("Range")],
+        document.text_of("NextMarker"),
+        etag_of_answer(answer.headers),
+        required(answer.headers, "x-ms-content-length", number),
+    )
 
 
 def _range_headers(
@@ -177,7 +182,9 @@ def _range_headers(
     }
 
 
-def _written(answer: Answer) -> RangeWritten:
+def _written(answer: WireAnswer, digest: bytes | None) -> RangeWritten:
+    if digest is not None and optional(answer.headers, "content-md5", md5_of) not in {None, digest}:
+        raise IntegrityError("the service received other bytes than were sent")
     return RangeWritten(
         etag=etag_of_answer(answer.headers),
         last_modified_ns=required(answer.headers, "last-modified", parse_rfc1123),

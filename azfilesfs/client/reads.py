@@ -22,6 +22,7 @@ from azfilesfs.client.responses import (
     shown_properties,
 )
 from azfilesfs.client.timeouts import Budget
+from azfilesfs.client.transport import WireAnswer, WireStream
 from azfilesfs.errors import IntegrityError
 from azfilesfs.model.limits import MD5_RANGE_BYTES, MIB
 from azfilesfs.model.paths import SharePath
@@ -89,15 +90,11 @@ class ReadOperations(ShareOperations):
             if byte_range.length > MD5_RANGE_BYTES:
                 raise ValueError("the service computes an MD5 for at most 4 MiB")
             call = _with_header(call, "x-ms-range-get-content-md5", "true")
-        answer = await self._execute(call)
-        properties, read = _what_was_read(answer, byte_range)
-        if len(answer.body) != read.length:
-            raise IntegrityError(
-                f"{len(answer.body)} bytes arrived where {read.length} were announced"
-            )
-        if check_md5:
-            await _compare_md5(answer.body, answer, is_required=byte_range is not None)
-        return FileContent(answer.body, properties, read)
+
+        async def read(answer: WireAnswer) -> FileContent:
+            return await _content(answer, byte_range, check_md5=check_md5)
+
+        return await self._pipeline.execute(call, read)
 
     @asynccontextmanager
     async def stream_file(
@@ -118,9 +115,12 @@ class ReadOperations(ShareOperations):
             As ``get_file``; the iteration raises NetworkError and IntegrityError too.
         """
         call = self._read_call(path, byte_range, lease_id, snapshot)
-        async with self._pipeline.stream(call) as answer:
-            properties, read = _what_was_read(answer, byte_range)
-            yield FileStream(properties, read, answer.chunks)
+
+        def opened(answer: WireStream) -> FileStream:
+            return FileStream(*_what_was_read(answer, byte_range), answer.chunks)
+
+        async with self._pipeline.stream(call, opened) as stream:
+            yield stream
 
     def _read_call(
         self,
@@ -150,6 +150,15 @@ class ReadOperations(ShareOperations):
 
 def _with_header(call: Call, name: str, value: str) -> Call:
     return dataclasses.replace(call, headers={**call.headers, name: value})
+
+
+async def _content(answer: WireAnswer, asked: ByteRange | None, *, check_md5: bool) -> FileContent:
+    properties, read = _what_was_read(answer, asked)
+    if len(answer.body) != read.length:
+        raise IntegrityError(f"{len(answer.body)} bytes arrived where {read.length} were announced")
+    if check_md5:
+        await _compare_md5(answer.body, answer, is_required=asked is not None)
+    return FileContent(answer.body, properties, read)
 
 
 def _what_was_read(answer: Answer, asked: ByteRange | None) -> tuple[Properties, ByteRange]:

@@ -116,7 +116,7 @@ class RenameOperations(ShareOperations):
             return await self._found(kind, destination, expected_file_id)
 
         settled = call if expected_file_id is None else dataclasses.replace(call, settle=settle)
-        return properties_of(await self._execute(settled), kind)
+        return await self._ask(settled, lambda answer: properties_of(answer, kind))
 
     async def _found(
         self, kind: EntryKind, path: SharePath, expected_file_id: int | None
@@ -127,7 +127,7 @@ class RenameOperations(ShareOperations):
         else:
             call = self._call("GetDirectoryProperties", "GET", Target.DIRECTORY, path)
         try:
-            answer = await self._execute(call)
+            answer = await self._send(call)
         except AzureFilesError:
             # The first failure is the one to report.
             return None

@@ -285,6 +285,34 @@ def shown_properties(answer: Answer, kind: EntryKind, *, size: int = UNKNOWN_SIZ
     return properties
 
 
+def shown_file(answer: Answer) -> Properties:
+    """Return the properties that the HEAD of a file shows.
+
+    Raises:
+        ProtocolError: the size, the file id or one of the times is missing.
+    """
+    size = required(answer.headers, "content-length", number)
+    return shown_properties(answer, EntryKind.FILE, size=size)
+
+
+def shown_directory(answer: Answer) -> Properties:
+    """Return the properties of a directory as its own read shows them.
+
+    Raises:
+        ProtocolError: the file id or one of the times is missing.
+    """
+    return shown_properties(answer, EntryKind.DIRECTORY)
+
+
+def changed_directory(answer: Answer) -> Properties:
+    """Return what the answer to a change of a directory says of it.
+
+    Raises:
+        ProtocolError: it has no ETag.
+    """
+    return properties_of(answer, EntryKind.DIRECTORY)
+
+
 def share_properties_of(answer: Answer) -> ShareProperties:
     """Return the properties of a share.
 

@@ -23,8 +23,14 @@ from azfilesfs.client.requests import Call, Target
 from azfilesfs.client.responses import ShareItem, share_item_of
 from azfilesfs.client.share_leases import ShareLeaseOperations
 from azfilesfs.client.shares import ShareManagement
-from azfilesfs.client.transport import HttpTransport, Transport, network_transport
-from azfilesfs.client.xml_documents import Element, parse_document
+from azfilesfs.client.transport import (
+    HttpTransport,
+    Transport,
+    WireAnswer,
+    network_transport,
+)
+from azfilesfs.client.xml_documents import parse_document
+from azfilesfs.errors import ProtocolError
 from azfilesfs.model.limits import MIB
 
 _PAGE_BYTES = 64 * MIB
@@ -135,13 +141,20 @@ class ShareServiceClient:
                 query={name: value for name, value in given.items() if value is not None},
                 body_limit=_PAGE_BYTES,
             )
-            document = parse_document((await self._pipeline.execute(call)).body)
-            shares = document.find("Shares") or Element("Shares")
-            for element in shares.all("Share"):
-                yield share_item_of(element)
-            marker = document.text_of("NextMarker")
+            items, marker = await self._pipeline.execute(call, _listed_shares)
+            for item in items:
+                yield item
             if marker is None:
                 return
+
+
+async def _listed_shares(answer: WireAnswer) -> tuple[list[ShareItem], str | None]:
+    """Return the shares of a page, and where the next begins."""
+    document = parse_document(answer.body)
+    shares = document.find("Shares")
+    if shares is None:
+        raise ProtocolError("the answer is not a list of shares")
+    return [share_item_of(share) for share in shares.all("Share")], document.text_of("NextMarker")
 
 
 def _network(endpoint: Endpoint, options: ClientOptions) -> HttpTransport:

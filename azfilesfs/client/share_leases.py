@@ -107,7 +107,7 @@ class ShareLeaseOperations(ShareOperations):
         return optional(answer.headers, "x-ms-lease-time", number) or 0
 
     async def _lease_share(self, action: str, headers: dict[str, str], status: int) -> WireAnswer:
-        return await self._execute(
+        return await self._send(
             self._call(
                 "LeaseShare",
                 "PUT",

@@ -13,6 +13,7 @@ from azfilesfs.client.responses import (
     required,
     share_properties_of,
 )
+from azfilesfs.client.transport import WireAnswer
 from azfilesfs.client.xml_documents import parse_document
 from azfilesfs.errors import ProtocolError, ShareNotFound
 
@@ -39,7 +40,7 @@ class ShareManagement(ShareOperations):
             success=frozenset({201}),
             mutates=True,
         )
-        return etag_of_answer((await self._execute(call)).headers)
+        return await self._ask(call, _etag)
 
     async def delete_share(
         self, *, delete_snapshots: bool = False, lease_id: str | None = None
@@ -64,7 +65,7 @@ class ShareManagement(ShareOperations):
             mutates=True,
         )
         try:
-            await self._execute(call)
+            await self._send(call)
         except ShareNotFound as error:
             if not error.may_have_been_applied:
                 raise
@@ -86,7 +87,7 @@ class ShareManagement(ShareOperations):
             query={"sharesnapshot": snapshot},
             headers=lease_headers(lease_id),
         )
-        return share_properties_of(await self._execute(call))
+        return await self._ask(call, share_properties_of)
 
     async def set_share_properties(self, *, quota_gib: int, lease_id: str | None = None) -> str:
         """Set the quota and return the new ETag (Set Share Properties).
@@ -104,7 +105,7 @@ class ShareManagement(ShareOperations):
             headers={**_quota(quota_gib), **lease_headers(lease_id)},
             mutates=True,
         )
-        return etag_of_answer((await self._execute(call)).headers)
+        return await self._ask(call, _etag)
 
     async def set_share_metadata(
         self, metadata: Mapping[str, str], *, lease_id: str | None = None
@@ -125,7 +126,7 @@ class ShareManagement(ShareOperations):
             headers={**metadata_headers(metadata), **lease_headers(lease_id)},
             mutates=True,
         )
-        return etag_of_answer((await self._execute(call)).headers)
+        return await self._ask(call, _etag)
 
     async def get_share_statistics(self) -> int:
         """Return the bytes that the share uses, about (Get Share Stats).
@@ -135,11 +136,7 @@ class ShareManagement(ShareOperations):
             ProtocolError: the answer has no number.
         """
         call = self._call("GetShareStats", "GET", Target.SHARE, None, query={"comp": "stats"})
-        document = parse_document((await self._execute(call)).body)
-        try:
-            return number(document.text_of("ShareUsageBytes") or "")
-        except ValueError as error:
-            raise ProtocolError("the answer does not say what the share uses") from error
+        return await self._ask(call, _used_bytes)
 
     async def create_snapshot(self, metadata: Mapping[str, str] | None = None) -> str:
         """Take a snapshot and return its name, to be passed as ``snapshot`` (Snapshot Share).
@@ -160,7 +157,19 @@ class ShareManagement(ShareOperations):
             success=frozenset({201}),
             mutates=True,
         )
-        return required((await self._execute(call)).headers, "x-ms-snapshot", str)
+        return await self._ask(call, lambda answer: required(answer.headers, "x-ms-snapshot", str))
+
+
+def _etag(answer: WireAnswer) -> str:
+    return etag_of_answer(answer.headers)
+
+
+def _used_bytes(answer: WireAnswer) -> int:
+    text = parse_document(answer.body).text_of("ShareUsageBytes") or ""
+    try:
+        return number(text)
+    except ValueError as error:
+        raise ProtocolError("the answer does not say what the share uses") from error
 
 
 def _quota(quota_gib: int | None) -> dict[str, str]:
