@@ -13,6 +13,7 @@ from typing import Final, cast
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
@@ -102,6 +103,26 @@ def _config() -> Config:
     return config
 
 
+class _Connection(TCPServer):
+    """A connection that ends when its client does.
+
+    hypercorn keeps the idle timer running after the last byte, and the socket open until it fires.
+    """
+
+    _has_ended = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._has_ended = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Pass an event on, except the start of a timer that nothing would stop."""
+        if isinstance(event, Updated) and event.idle and self._has_ended:
+            return
+        await super().protocol_send(event)
+
+
 async def _serve_connection(
     app: EmulatorApp,
     config: Config,
@@ -115,7 +136,7 @@ async def _serve_connection(
         stream = trio.SSLStream(transport, tls, server_side=True, https_compatible=True)
     state = ConnectionState(cast("LifespanState", {ABORT_KEY: _aborter(transport)}))
     try:
-        await TCPServer(
+        await _Connection(
             ASGIWrapper(cast("ASGIFramework", app)),
             config,
             context,
