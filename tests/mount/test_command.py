@@ -249,8 +249,18 @@ def test_a_rotated_key(unmounted: Mount, emulator: Emulator):
 def test_plain_http_on_loopback(tmp_path: Path):
     """An endpoint without encryption is accepted on this machine, and nowhere else."""
     env_file = tmp_path / "env"
-    words = ["--share", "plain", "--http", "--env-file", env_file, "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen([COMMAND, "emulator", *words], stdout=subprocess.PIPE, text=True)
+    words: list[object] = [
+        "--share",
+        "plain",
+        "--http",
+        "--env-file",
+        env_file,
+        "--listen",
+        "127.0.0.1:0",
+    ]
+    process = subprocess.Popen(
+        [COMMAND, "emulator", *map(str, words)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout
         assert process.stdout.readline().startswith("serving on http://127.0.0.1:")
