@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import errno
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 
+import trio
+
 from azfilesfs.errors import AzureFilesError, NameTooLong
-from azfilesfs.model.extents import ExtentMap
 from azfilesfs.model.limits import RANGE_BYTES
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
@@ -21,6 +23,7 @@ from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.types import OnConflict
 from azfilesfs.vfs.upload import Plan, Uploader
 
+_CLEANUP_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -160,21 +163,24 @@ class ConflictResolver:
         Where it has no bytes of its own it shows those of the remote file.
         """
         share, staged = self._context.share, dirty.staged
-        shown = ByteRange(0, min(staged.base_limit, dirty.size))
-        if remote is not None and not staged.present.covers(shown):
-            copy = await share.copy_file(path, beside)
-            await share.wait_for_copy(beside, copy.copy_id)
-            await share.set_file_properties(beside, size=dirty.size)
-            extents = staged.present.copy()
-        else:
-            await share.create_file(beside, dirty.size)
-            extents = ExtentMap(staged.present)
+        shown, size = ByteRange(0, min(staged.base_limit, dirty.size)), dirty.size
+        extents = staged.present.copy()
         try:
-            for extent in extents.within(ByteRange(0, dirty.size)):
+            if remote is not None and not extents.covers(shown):
+                copy = await share.copy_file(path, beside)
+                await share.wait_for_copy(beside, copy.copy_id)
+                if shown.stop < size:
+                    # What was cut off before it grew must not come back.
+                    await share.set_file_properties(beside, size=shown.stop)
+                await share.set_file_properties(beside, size=size)
+            else:
+                await share.create_file(beside, size)
+            for extent in extents.within(ByteRange(0, size)):
                 for piece in extent.split(RANGE_BYTES):
                     await share.put_range(beside, piece.start, staged.read(piece))
-        except AzureFilesError:
+        except BaseException:
             # A copy that is not whole would look like the local version: better none, and the pass
             # is done again.
-            await share.delete_file(beside)
+            with trio.move_on_after(_CLEANUP_SECONDS, shield=True), suppress(AzureFilesError):
+                await share.delete_file(beside)
             raise
