@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 import trio
@@ -480,8 +481,6 @@ async def test_a_version_that_the_service_does_not_tell(program, host):
     await put(host, "a", b"x")
     number = (await program.stat("a")).ino
     inode = inode_of(program, number)
-    from dataclasses import replace
-
     async with program.opened("a", os.O_RDWR) as file:
         inode.properties = replace(inode.properties, etag=None)
         drop_blocks(program, ROOT)
