@@ -15,9 +15,17 @@ QUEUE_BYTES: Final = 32 * MIB
 class Sink(Protocol):
     """Where values go; see ``DiskStore``. None of its methods raises."""
 
-    def sweep(self) -> None: ...
-    def write(self, key: str, data: bytes | memoryview) -> None: ...
-    def stop(self) -> None: ...
+    def sweep(self) -> None:
+        """Put things in order before the first write."""
+        ...
+
+    def write(self, key: str, data: bytes | memoryview) -> None:
+        """Store a value."""
+        ...
+
+    def stop(self) -> None:
+        """Have ``sweep`` end soon; called from another thread."""
+        ...
 
 
 class WriteBehind:

@@ -70,11 +70,19 @@ class Content(Protocol):
     """An answer to Get File."""
 
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes:
+        """The bytes of ``byte_range``."""
+        ...
+
     @property
-    def properties(self) -> Properties: ...
+    def properties(self) -> Properties:
+        """Of the file at that moment; the size is that of the whole file."""
+        ...
+
     @property
-    def byte_range(self) -> ByteRange: ...
+    def byte_range(self) -> ByteRange:
+        """What was read, cut at the end of the file."""
+        ...
 
 
 class FileSource(Protocol):
@@ -82,10 +90,15 @@ class FileSource(Protocol):
 
     async def get_file(
         self, path: SharePath, byte_range: ByteRange | None = None, *, lease_id: str | None = None
-    ) -> Content: ...
+    ) -> Content:
+        """Read a range; InvalidRange where it begins at or after the end."""
+        ...
+
     async def get_file_properties(
         self, path: SharePath, *, lease_id: str | None = None
-    ) -> Properties: ...
+    ) -> Properties:
+        """Ask for the properties only."""
+        ...
 
 
 class ReaderStatistics(NamedTuple):

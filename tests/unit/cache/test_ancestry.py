@@ -1,6 +1,6 @@
 """Which blocks of a version are those of an earlier one."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azfilesfs.cache.ancestry import Ancestry
@@ -57,6 +57,7 @@ def histories(draw):
     return first, changes
 
 
+@settings(deadline=None)
 @given(histories())
 def test_sources_always_hold_the_same_bytes(history):
     """However a file is written, cut and grown: a block of a source has the block's very bytes."""

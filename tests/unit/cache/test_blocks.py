@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azfilesfs.cache.blocks import (
@@ -20,6 +20,7 @@ from azfilesfs.model.versions import Validator
 from tests.unit.cache.data import block, content, version
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10 * BLOCK_BYTES))
 def test_blocks_tile_the_file(size):
     """The blocks of a file follow each other without gap or overlap up to its end."""
@@ -30,6 +31,7 @@ def test_blocks_tile_the_file(size):
     assert block_range(block_count(size) + 3, size).length == 0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3 * SLAB_BLOCKS), st.integers(1, BLOCK_BYTES), st.data())
 def test_lookups_name_each_place_once(blocks, last, data):
     """Two blocks of a file never share a place, and a slab is as long as its blocks."""
@@ -57,6 +59,7 @@ def test_keys_tell_versions_apart():
     assert len({lookups(each, 0)[0].key for each in [base, *others]}) == 5
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_small_value_comes_back(data):
     """What was sealed is read back, from a value of one block."""
@@ -79,6 +82,7 @@ def test_each_block_of_a_slab_comes_back():
     ]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_change_to_a_value_goes_unnoticed(data):
     """A flipped bit, a cut or something else altogether gives an error, never other bytes."""

@@ -1,6 +1,6 @@
 """The memory tier."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azfilesfs.cache.memory import MemoryTier
@@ -41,6 +41,7 @@ def test_giant_is_not_kept():
     assert memory.indexes(ONE) == [0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

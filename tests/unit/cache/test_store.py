@@ -345,7 +345,9 @@ def test_locked_database_drops_values(open_store, folder, monkeypatch):
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @pytest.mark.expect_log("damaged|failed")
 def test_random_damage_never_gives_wrong_bytes(tmp_path, seed):
     """Random bytes written anywhere into the cache's files give misses or the right bytes."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azfilesfs.client.secret import redact
@@ -94,6 +94,7 @@ def test_secrets_never_get_out(formatter, name):
         assert "REDACTED" in line
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=60))
 def test_names_cannot_forge_lines(name):
     """Control characters, line separators and surrogates of a name never reach the line as such."""

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azfilesfs import errors
@@ -106,6 +106,7 @@ async def test_acquire_is_a_checkpoint(autojump_clock):
     assert budget.used == 0
 
 
+@settings(deadline=None)
 @given(
     cuts=st.lists(st.integers(0, 200), min_size=1, max_size=8),
     start=st.integers(0, 200),
