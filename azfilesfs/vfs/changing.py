@@ -115,6 +115,10 @@ class AttributeChanger:
         # The answer does not tell whether the content is still what we know: what is cached of it
         # stays with the old version.
         properties = answer if old is None else merged(old, answer, old.size, None)
+        was_link = inode.is_symlink
         self._context.inodes.learn_id(inode, properties)
+        if was_link:
+            # Links are replaced, never rewritten; and the kernel takes another type for a failure.
+            inode.link_of = inode.validator
         inode.changes += 1
         self._context.tree.added(inode)

@@ -232,6 +232,7 @@ class FileSystem:
         if handle is not None:
             self._handles.file(handle).check()
         await self._changer.change(inode, changes)
+        await self._links.recognise(inode)
         return self._attributes.entry(inode)
 
     @_translated
