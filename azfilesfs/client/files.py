@@ -17,11 +17,11 @@ from azfilesfs.client.requests import (
     metadata_headers,
 )
 from azfilesfs.client.responses import (
+    changed_file,
     etag_of_answer,
     metadata_of,
     number,
     optional,
-    properties_of,
     shown_file,
 )
 from azfilesfs.client.timeouts import Budget
@@ -30,7 +30,7 @@ from azfilesfs.errors import AzureFilesError, FileNotFound, FileTooLarge, Parent
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.limits import FILE_BYTES, RANGE_BYTES
 from azfilesfs.model.paths import SharePath
-from azfilesfs.model.properties import UNKNOWN_SIZE, ContentHeaders, EntryKind, Properties
+from azfilesfs.model.properties import UNKNOWN_SIZE, ContentHeaders, Properties
 from azfilesfs.model.versions import CREATE_WITH_DATA_SINCE, has_create_with_data
 
 
@@ -96,9 +96,7 @@ class FileOperations(ShareOperations):
             mutates=True,
             since=CREATE_WITH_DATA_SINCE if length else "",
         )
-        return await self._ask(
-            call, lambda answer: properties_of(answer, EntryKind.FILE, size=size)
-        )
+        return await self._ask(call, changed_file(size))
 
     async def delete_file(
         self, path: SharePath, *, lease_id: str | None = None, expected_file_id: int | None = None
@@ -213,9 +211,7 @@ class FileOperations(ShareOperations):
             mutates=True,
         )
         known = UNKNOWN_SIZE if size is None else size
-        return await self._ask(
-            call, lambda answer: properties_of(answer, EntryKind.FILE, size=known)
-        )
+        return await self._ask(call, changed_file(known))
 
     async def get_file_metadata(
         self, path: SharePath, *, lease_id: str | None = None, snapshot: str | None = None

@@ -313,6 +313,19 @@ def changed_directory(answer: Answer) -> Properties:
     return properties_of(answer, EntryKind.DIRECTORY)
 
 
+def changed_file(size: int = UNKNOWN_SIZE) -> Callable[[Answer], Properties]:
+    """Return what reads the answer to a change of a file, whose size only the caller can tell.
+
+    Raises:
+        ProtocolError: when called, if the answer has no ETag.
+    """
+
+    def read(answer: Answer) -> Properties:
+        return properties_of(answer, EntryKind.FILE, size=size)
+
+    return read
+
+
 def share_properties_of(answer: Answer) -> ShareProperties:
     """Return the properties of a share.
 

@@ -160,7 +160,6 @@ async def _listed_shares(answer: WireAnswer) -> tuple[list[ShareItem], str | Non
 def _network(endpoint: Endpoint, options: ClientOptions) -> HttpTransport:
     return network_transport(
         is_https=endpoint.is_https,
-        max_connections=options.max_connections,
         ca_file=options.ca_file,
         proxy=proxy_for(endpoint.host, is_loopback=is_loopback(endpoint.host)),
     )

@@ -33,11 +33,9 @@ def request(port: int, *, scheme: str = "http", host: str = "127.0.0.1", **more)
     return WireRequest(url=f"{scheme}://{host}:{port}/a%20b", **given)
 
 
-def network(*, ca_file=None, is_https=False, connections=2):
+def network(*, ca_file=None, is_https=False):
     """Return a transport over the network, to be closed by the test."""
-    return network_transport(
-        is_https=is_https, max_connections=connections, ca_file=ca_file, proxy=None
-    )
+    return network_transport(is_https=is_https, ca_file=ca_file, proxy=None)
 
 
 async def exchange(data: bytes, *, limit: int | None = None, **more):
@@ -354,7 +352,7 @@ def test_proxies(monkeypatch):
 def test_an_unusable_proxy(proxy):
     """A proxy that cannot be used is a ConfigurationError that does not repeat its password."""
     with pytest.raises(errors.ConfigurationError) as caught:
-        network_transport(is_https=True, max_connections=1, ca_file=None, proxy=proxy)
+        network_transport(is_https=True, ca_file=None, proxy=proxy)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -366,7 +364,7 @@ async def test_a_refusing_proxy():
         says(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
     ) as server:
         inner = network_transport(
-            is_https=True, max_connections=1, ca_file=None, proxy=f"http://127.0.0.1:{server.port}"
+            is_https=True, ca_file=None, proxy=f"http://127.0.0.1:{server.port}"
         )
         with pytest.raises(errors.ConnectionFailed) as caught:
             await Transport(inner, 1).send(request(443, scheme="https", host="x.example.com"), None)
@@ -402,7 +400,7 @@ async def test_a_stream_left_early():
         return True
 
     async with serving(big) as server:
-        inner = network(connections=1)
+        inner = network()
         transport = Transport(inner, 1)
         for _ in range(3):
             async with transport.stream(request(server.port)) as answer:
@@ -416,7 +414,7 @@ async def test_a_stream_left_early():
 async def test_several_streams_in_one_task():
     """One task may hold as many streams as there are connections; one more waits."""
     async with serving(says(OK, keep=True)) as server:
-        inner = network(connections=2)
+        inner = network()
         transport = Transport(inner, 2)
         async with transport.stream(request(server.port)), transport.stream(request(server.port)):
             with trio.move_on_after(0.05) as scope:

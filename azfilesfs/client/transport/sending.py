@@ -1,75 +1,29 @@
-"""The HTTP seam: requests in, complete or streamed answers out; the only importer of httpx.
+"""Sending one request and reading its answer, whatever carries them.
 
-Called by the pipeline alone. Concurrency rule: a token of the limiter is held from before httpx is
-called until the answer has been read and closed. The connection pool loses slots for good when
-requests that wait for a connection are cancelled, so none may ever wait there: the limiter is not
-larger than the pool. Releasing a token is synchronous; closing an answer is shielded.
+Called by the pipeline alone. Concurrency rule: a token of the limiter is held from before the HTTP
+library is called until the answer has been read and closed; releasing it is synchronous, closing an
+answer is shielded.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import trio
 
 from azfilesfs import errors
-from azfilesfs.client.network import tls_context
 from azfilesfs.client.secret import redact
+from azfilesfs.client.transport.messages import WireAnswer, WireRequest, WireStream
 from azfilesfs.model.limits import KIB
 
-HttpTransport = httpx.AsyncBaseTransport
-HttpRequest = httpx.Request
-HttpResponse = httpx.Response
-
-_KEEPALIVE_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 5.0
 # One send of this size keeps the event loop for a fraction of a millisecond under TLS.
 _SEND_BYTES: Final = 256 * KIB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireRequest:
-    """A signed request. ``url`` is complete and percent-encoded; it may contain a secret."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes | bytearray | memoryview
-    connect_seconds: float
-    idle_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class WireAnswer:
-    """An answer, read to its end.
-
-    Attributes:
-        status: HTTP status.
-        headers: by name in any case; repeated ones joined by commas.
-        raw_headers: names as spelled on the wire.
-        body: the body as sent, never decompressed.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    raw_headers: tuple[tuple[str, str], ...]
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class WireStream:
-    """An answer whose body is still to be read, chunk by chunk."""
-
-    status: int
-    headers: Mapping[str, str]
-    raw_headers: tuple[tuple[str, str], ...]
-    chunks: AsyncIterator[bytes]
 
 
 class _Body(httpx.AsyncByteStream):
@@ -86,7 +40,7 @@ class _Body(httpx.AsyncByteStream):
 class Transport:
     """Sends requests over at most ``max_connections`` connections."""
 
-    def __init__(self, inner: HttpTransport, max_connections: int) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, max_connections: int) -> None:
         """Wrap an httpx transport, which the caller keeps and closes."""
         self._inner = inner
         self._limiter = trio.CapacityLimiter(max_connections)
@@ -323,57 +277,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(current, BaseExceptionGroup):
             pending.extend(current.exceptions)
         pending.extend(cause for cause in (current.__cause__, current.__context__) if cause)
-
-
-def network_transport(
-    *, is_https: bool, max_connections: int, ca_file: str | None, proxy: str | None
-) -> HttpTransport:
-    """Return a transport over real connections; the caller closes it with ``aclose``.
-
-    Raises:
-        ConfigurationError: the proxy or the file of authorities is unusable.
-    """
-    context = (
-        tls_context(ca_file, httpx.create_ssl_context) if is_https else ssl.create_default_context()
-    )
-    limits = httpx.Limits(
-        max_connections=max_connections,
-        # Equal: httpcore counts busy connections too when it decides which idle ones to keep.
-        max_keepalive_connections=max_connections,
-        keepalive_expiry=_KEEPALIVE_SECONDS,
-    )
-    try:
-        return httpx.AsyncHTTPTransport(
-            verify=context,
-            limits=limits,
-            proxy=httpx.Proxy(proxy) if proxy else None,
-            retries=0,
-            trust_env=False,
-        )
-    except (ValueError, ImportError, httpx.InvalidURL):
-        # Not chained: a proxy URL may contain a password.
-        raise errors.ConfigurationError(
-            "the proxy that the environment names is unusable"
-        ) from None
-
-
-class _AsgiTransport(httpx.AsyncBaseTransport):
-    """An ASGI application in this process; where it raises, a socket would have been cut."""
-
-    def __init__(self, app: Callable[..., Any]) -> None:
-        self._inner = httpx.ASGITransport(app=app, raise_app_exceptions=True)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            return await self._inner.handle_async_request(request)
-        except Exception as error:
-            raise httpx.ReadError("the application gave no complete answer") from error
-
-
-def asgi_transport(app: Callable[..., Any]) -> HttpTransport:
-    """Return a transport that calls an ASGI application, such as the emulator, in this process.
-
-    An exception of the application becomes a cut connection. Answers arrive whole, whatever their
-    size.
-    """
-    return _AsgiTransport(app)

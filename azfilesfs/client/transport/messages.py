@@ -1,0 +1,45 @@
+"""What goes over the wire and comes back, apart from any HTTP library."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRequest:
+    """A signed request. ``url`` is complete and percent-encoded; it may contain a secret."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | bytearray | memoryview
+    connect_seconds: float
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WireAnswer:
+    """An answer, read to its end.
+
+    Attributes:
+        status: HTTP status.
+        headers: by name in any case; repeated ones joined by commas.
+        raw_headers: names as spelled on the wire.
+        body: the body as sent, never decompressed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    raw_headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class WireStream:
+    """An answer whose body is still to be read, chunk by chunk."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw_headers: tuple[tuple[str, str], ...]
+    chunks: AsyncIterator[bytes]
