@@ -87,13 +87,7 @@ class Stopping:
         self._begin()
         self._status.update(phase="draining")
         self._manager.status("sending what is unsent")
-        left: int | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._show_progress)
-            with trio.CancelScope(shield=True, deadline=self._deadline) as sending:
-                nursery.start_soon(self._cancel_when_abandoned, sending)
-                left = await self._filesystem.drain()
-            nursery.cancel_scope.cancel()
+        left = await self._send()
         statistics = self._filesystem.statistics()
         if left is None:
             left = statistics.dirty_files
@@ -104,6 +98,19 @@ class Stopping:
             phase="ended", dirty_files=left, dirty_bytes=statistics.dirty_bytes, exit_code=int(code)
         )
         return int(code)
+
+    async def _send(self) -> int | None:
+        """Send until the deadline; None if that or somebody's impatience ended it."""
+        left: int | None = None
+        # The nursery as well: its own end must not be cut short by a cancellation from outside.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._show_progress)
+                with trio.CancelScope(deadline=self._deadline) as sending:
+                    nursery.start_soon(self._cancel_when_abandoned, sending)
+                    left = await self._filesystem.drain()
+                nursery.cancel_scope.cancel()
+        return left
 
     async def _cancel_when_abandoned(self, sending: trio.CancelScope) -> None:
         await self._shutdown.abandoned.wait()

@@ -26,7 +26,6 @@ from azfilesfs.vfs.filesystem import FileSystem
 _log = logging.getLogger("azfilesfs.requests")
 
 _TRANSFERS: Final = frozenset({"PutRange", "GetFile", "ClearRange"})
-_LEASE_CHANGES: Final = {"AcquireFileLease": 1, "ReleaseFileLease": -1, "BreakFileLease": -1}
 
 
 class ClientReporter:
@@ -71,8 +70,6 @@ class ClientReporter:
         status = "cancelled" if event.cancelled else str(event.status or "none")
         error = type(event.error).__name__ if event.error is not None else None
         metrics.operation(event.operation, status, event.seconds, error)
-        if event.error is None and not event.cancelled:
-            metrics.leases_changed(_LEASE_CHANGES.get(event.operation, 0))
 
     def retrying(self, event: RetryEvent) -> None:
         """Log a repetition."""
