@@ -38,7 +38,10 @@ logger = logging.getLogger(__name__)
 
 SERVER: Final = "Windows-Azure-File/1.0 Microsoft-HTTPAPI/2.0"
 ABORT_KEY: Final = "azfilesfs.abort"
-"""Where a server puts, in the scope's state, the function that cuts the connection."""
+"""Where a server puts, in the scope's state, the function that cuts the connection.
+
+It is a coroutine function with the argument ``is_reset``: whether the peer shall see a reset.
+"""
 
 _HASH_IN_THREAD_BYTES: Final = 512 * 1024
 _MAX_CLIENT_ID: Final = 1024
@@ -100,11 +103,11 @@ class EmulatorApp:
             await self._serve(scope, receive, send)
         except Disconnected:
             logger.debug("a client went away in the middle of its request")
-        except ConnectionCut:
+        except ConnectionCut as cut:
             abort = (scope.get("state") or {}).get(ABORT_KEY)
             if abort is None:
                 raise
-            await abort()
+            await abort(is_reset=not cut.in_answer)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self._request_id()

@@ -100,7 +100,7 @@ async def send_answer(
         if not left:
             break
     if cut_after is not None:
-        raise ConnectionCut("cut in the middle of the answer")
+        raise ConnectionCut("cut in the middle of the answer", in_answer=True)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

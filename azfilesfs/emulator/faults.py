@@ -19,7 +19,15 @@ class PlanError(ValueError):
 
 
 class ConnectionCut(ConnectionResetError):
-    """The connection is cut by plan. In process this is what the caller of the application gets."""
+    """The connection is cut by plan. In process this is what the caller of the application gets.
+
+    Attributes:
+        in_answer: a part of the answer was sent and shall arrive before the end.
+    """
+
+    def __init__(self, message: str, *, in_answer: bool = False) -> None:
+        super().__init__(message)
+        self.in_answer = in_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

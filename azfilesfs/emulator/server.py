@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+import struct
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
 from azfilesfs.emulator.app import ABORT_KEY, EmulatorApp
+from azfilesfs.emulator.streams import PlainStream, TlsStream
 from azfilesfs.model.limits import KIB
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,7 @@ KEEP_ALIVE_SECONDS: Final = 300
 GRACE_SECONDS: Final = 2.0
 _BACKLOG: Final = 512
 _MAX_HEAD_BYTES: Final = 64 * KIB
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,7 @@ async def _serve_connection(
     transport: trio.SocketStream,
 ) -> None:
     """Serve one connection to its end; whatever goes wrong with it stays with it."""
-    stream: Stream = transport
-    if tls is not None:
-        stream = trio.SSLStream(transport, tls, server_side=True, https_compatible=True)
+    stream = PlainStream(transport) if tls is None else TlsStream(transport, tls)
     state = ConnectionState(cast("LifespanState", {ABORT_KEY: _aborter(transport)}))
     try:
         await _Connection(
@@ -148,13 +146,22 @@ async def _serve_connection(
     except* Exception:
         logger.exception("a connection failed")
     finally:
-        await trio.aclose_forcefully(stream)
+        await trio.aclose_forcefully(transport)
 
 
-def _aborter(transport: trio.SocketStream) -> Callable[[], Awaitable[None]]:
-    async def abort() -> None:
-        # Without lingering the peer gets a reset, as from a host that vanished and came back.
-        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+class Abort(Protocol):
+    """Cuts a connection."""
+
+    async def __call__(self, *, is_reset: bool) -> None:
+        """Close at once, with a reset or after what was sent."""
+        ...
+
+
+def _aborter(transport: trio.SocketStream) -> Abort:
+    async def abort(*, is_reset: bool) -> None:
+        if is_reset:
+            # Without lingering the peer gets a reset, as from a host that vanished and came back.
+            transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         await trio.aclose_forcefully(transport)
 
     return abort

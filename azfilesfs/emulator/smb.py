@@ -10,8 +10,8 @@ from azfilesfs.emulator.errors import ServiceError, invalid_header, missing_head
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import INHERITED_KEY, Share, permission_key
 from azfilesfs.emulator.tree import Directory, Node
-from azfilesfs.emulator.wire import iso, rfc1123
-from azfilesfs.model.attributes import FileAttributes, format_attributes, parse_attributes
+from azfilesfs.emulator.wire import attributes_text, iso, rfc1123
+from azfilesfs.model.attributes import FileAttributes, parse_attributes
 from azfilesfs.model.times import etag_of, parse_iso
 
 SMB_SINCE: Final = "2019-02-02"
@@ -173,7 +173,7 @@ def smb_headers(node: Node, version: str) -> list[tuple[str, str]]:
         return []
     return [
         ("x-ms-file-permission-key", node.permission_key),
-        ("x-ms-file-attributes", format_attributes(node.attributes)),
+        ("x-ms-file-attributes", attributes_text(node.attributes)),
         ("x-ms-file-creation-time", iso(node.creation)),
         ("x-ms-file-last-write-time", iso(node.last_write)),
         ("x-ms-file-change-time", iso(node.change)),

@@ -7,6 +7,7 @@ import binascii
 import re
 from functools import lru_cache
 
+from azfilesfs.model.attributes import FileAttributes, format_attributes
 from azfilesfs.model.times import NS_PER_SECOND, TICK_NS, format_iso, format_rfc1123, parse_iso
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -32,6 +33,12 @@ def _rfc1123_seconds(seconds: int) -> str:
 def rfc1123(ns: int) -> str:
     """Write a time as an HTTP date."""
     return _rfc1123_seconds(ns // NS_PER_SECOND)
+
+
+@lru_cache(maxsize=1024)
+def attributes_text(attributes: FileAttributes) -> str:
+    """Write attributes; there are few combinations, and flags are slow to take apart."""
+    return format_attributes(attributes)
 
 
 def is_guid(text: str) -> bool:

@@ -12,9 +12,8 @@ from azfilesfs.emulator.lookup import read_place
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import Service, Share
 from azfilesfs.emulator.tree import Directory, File, Node, order_key
-from azfilesfs.emulator.wire import iso, rfc1123, unb64
+from azfilesfs.emulator.wire import attributes_text, iso, rfc1123, unb64
 from azfilesfs.emulator.xml import attribute, element, name_element
-from azfilesfs.model.attributes import format_attributes
 from azfilesfs.model.limits import LIST_PAGE_ENTRIES
 from azfilesfs.model.times import etag_of
 
@@ -144,7 +143,7 @@ def _entry(
     shown = f"<Properties>{properties}</Properties>" if properties else "<Properties />"
     rest = ""
     if "attributes" in details:
-        rest += f"<Attributes>{format_attributes(node.attributes)}</Attributes>"
+        rest += f"<Attributes>{attributes_text(node.attributes)}</Attributes>"
     if "permissionkey" in details:
         rest += f"<PermissionKey>{node.permission_key}</PermissionKey>"
     return f"<{tag}>{name}{file_id}{shown}{rest}</{tag}>"
