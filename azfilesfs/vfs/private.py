@@ -117,10 +117,13 @@ class PrivateDirectory:
     async def _sweep_directory(self, directory: SharePath, sessions: Iterable[str]) -> None:
         try:
             for session in sessions:
-                async for page in self._share.list_directories_and_files(directory, prefix=session):
+                marker, is_last = None, False
+                while not is_last:
+                    page = await self._share.list_page(directory, marker=marker, prefix=session)
                     for listed in page.entries:
                         if not listed.properties.is_directory:
                             await self._remove(directory.child(listed.name))
+                    marker, is_last = page.next_marker, page.next_marker is None
         except _MISSING:
             return
 
