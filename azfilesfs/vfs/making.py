@@ -16,6 +16,7 @@ from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.links import Links
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
+from azfilesfs.vfs.upload import NEW_CONTENT
 
 
 class Maker:
@@ -69,7 +70,8 @@ class Maker:
         except FileAlreadyExists:
             await share.delete_file(temporary)
             raise VfsError(errno.EEXIST, "the name exists") from None
-        inode = self._made(parent, spelled, EntryKind.FILE, replace(made, size=len(content)))
+        properties = replace(made, size=len(content), content=NEW_CONTENT)
+        inode = self._made(parent, spelled, EntryKind.FILE, properties)
         inode.link, inode.link_of = target, inode.validator
         return inode
 

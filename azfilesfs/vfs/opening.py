@@ -23,6 +23,7 @@ from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.source import InodeSource
 from azfilesfs.vfs.types import Consistency, ExclusiveCreate
+from azfilesfs.vfs.upload import NEW_CONTENT
 from azfilesfs.vfs.writing import Writer
 
 _LOG = logging.getLogger(__name__)
@@ -164,10 +165,10 @@ class Opener:
         holder = self._context.inodes.child(parent, name)
         if holder is not None:
             # A listing that was under way has shown it already.
-            self._context.inodes.learn_id(holder, replace(renamed, size=0))
+            self._context.inodes.learn_id(holder, replace(renamed, size=0, content=NEW_CONTENT))
             inode = holder
         else:
-            properties = replace(renamed, size=0)
+            properties = replace(renamed, size=0, content=NEW_CONTENT)
             inode = self._context.inodes.add(parent, name, EntryKind.FILE, properties)
         inode.created_here = True
         inode.checked_at = self._context.now()

@@ -26,7 +26,7 @@ from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
-_NEW_CONTENT = ContentHeaders(content_type="application/octet-stream")
+NEW_CONTENT = ContentHeaders(content_type="application/octet-stream")
 """What the service gives to a new file."""
 
 
@@ -121,7 +121,7 @@ class Uploader:
         dirty.begin_sending(plan.mtime_ns)
         async with self._context.gate.path(inode) as path:
             created = await self._context.share.create_file(path, plan.size, times=plan.times())
-        created = replace(created, content=_NEW_CONTENT)
+        created = replace(created, content=NEW_CONTENT)
         if not plan.extents:
             return created
         return await self._send_ranges(inode, dirty, plan, created)
@@ -141,7 +141,7 @@ class Uploader:
             created = await self._context.share.create_file(
                 path, plan.size, data=data, times=plan.times()
             )
-        return replace(created, content=_NEW_CONTENT)
+        return replace(created, content=NEW_CONTENT)
 
     def content(self, dirty: DirtyFile, size: int) -> bytearray:
         """Return the first ``size`` bytes of a file of which nothing shows through from the
@@ -190,7 +190,7 @@ class Uploader:
         if remote.content.content_md5 is not None and (plan.extents or plan.size != remote.size):
             content = replace(remote.content, content_md5=None)
             if content == ContentHeaders():
-                content = _NEW_CONTENT
+                content = NEW_CONTENT
         sizes = []
         cut = dirty.staged.base_limit
         old = ByteRange(cut, min(remote.size, plan.size))
