@@ -137,7 +137,8 @@ async def upload(
     )
     await write_ranges(share, path, source, size, how)
     if what.times is not None:
-        await share.set_file_properties(path, times=what.times, lease_id=how.lease_id)
+        # With the size, without which the HTTP properties would be cleared.
+        await share.set_file_properties(path, size=size, times=what.times, lease_id=how.lease_id)
     return await share.get_file_properties(path, lease_id=how.lease_id)
 
 
