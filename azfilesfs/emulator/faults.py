@@ -89,6 +89,9 @@ class FaultRule:
             if not all(isinstance(value, str) for value in pairs.values()):
                 raise PlanError(f"{name} maps names to texts")
             values[name] = {key.lower(): value for key, value in pairs.items()}
+        length = values["answer_headers"].get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise PlanError("Content-Length is a number")
         if values.get("cut", "body") not in CUTS:
             raise PlanError(f"cut is one of {', '.join(CUTS)}")
         if values.get("delay", 0) < 0 or not 0 <= values.get("probability", 1) <= 1:
@@ -258,12 +261,16 @@ class Faults:
             answer.body = SpoiledBody(answer.body, answer.body_length, answer.body_length // 2)
         if rule.etag is not None:
             self._set_etag(rule.etag, path, answer)
+        cut_after = None
         for name, value in rule.answer_headers.items():
+            if name == "content-length":
+                cut_after = _lie_about_length(answer, int(value))
+                continue
             answer.headers = [pair for pair in answer.headers if pair[0] != name]
             answer.headers.append((name, value))
         if rule.cut == "after":
             return 0
-        return answer.body_length // 2 if rule.cut == "body" else None
+        return answer.body_length // 2 if rule.cut == "body" else cut_after
 
     def _set_etag(self, wanted: str, path: str, answer: Answer) -> None:
         for index, (name, value) in enumerate(answer.headers):
@@ -273,6 +280,14 @@ class Faults:
                     current, previous = self._etags.get(path, (value, value))
                     shown = previous if current == value else current
                 answer.headers[index] = (name, shown)
+
+
+def _lie_about_length(answer: Answer, declared: int) -> int | None:
+    """Declare another length; HTTP ends at it, or the connection does where the body is shorter."""
+    answer.content_length = declared
+    if declared < answer.body_length:
+        answer.body = SpoiledBody(answer.body, declared, None)
+    return answer.body_length if answer.body_length < declared else None
 
 
 class SpoiledBody:

@@ -114,6 +114,21 @@ async def test_shared_key_over_paths_and_queries(call: Caller) -> None:
         assert reply.status in {200, 201}, (target, reply)
 
 
+async def test_shared_key_lite(call: Caller) -> None:
+    """The short form signs less and is accepted as well."""
+    date = format_rfc1123(call.clock())
+    lines = ["GET", "", "", "", f"x-ms-date:{date}", f"x-ms-version:{call.version}"]
+    lines.append(f"/{DEFAULT_ACCOUNT}/share?comp=metadata")
+    signature = signing.hmac_b64(DEFAULT_KEY, "\n".join(lines))
+    reply = await call.send(
+        "GET",
+        "/share?restype=share&comp=metadata",
+        b"",
+        {"authorization": f"SharedKeyLite {DEFAULT_ACCOUNT}:{signature}"},
+    )
+    assert reply.status == 200
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "[::1]:9", "localhost:9"])
 async def test_path_style_names_the_account_in_the_path(call: Caller, host: str) -> None:
     """Addresses and localhost take the account from the path, in operations and listings."""

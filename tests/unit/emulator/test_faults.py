@@ -128,6 +128,26 @@ async def test_headers_that_lie(call: Caller) -> None:
     assert reply.headers["content-range"] == "bytes 0-1/99"
 
 
+async def test_lengths_that_lie(call: Caller) -> None:
+    """A Content-Length beyond the body ends in a cut after it, a smaller one ends the body."""
+    await put_file(call, "f", b"0123456789")
+    call.app.faults.set_plan(
+        {
+            "rules": [
+                {"nth": 1, "answer_headers": {"Content-Length": "4"}},
+                {"nth": 2, "answer_headers": {"Content-Length": "12"}},
+            ]
+        }
+    )
+    short = await call("GET", "f")
+    assert (short.body, short.headers["content-length"]) == (b"0123", "4")
+    with pytest.raises(ConnectionCut) as caught:
+        await call("GET", "f")
+    assert caught.value.in_answer
+    assert call.app.requests.counts()["bytes"]["out"] == 14
+    assert (await read(call, "f")) == b"0123456789"
+
+
 async def test_what_a_rule_matches(call: Caller) -> None:
     """Operation, path and headers are patterns; ``times`` ends a rule; the first one wins."""
     await put_file(call, "a.txt")
@@ -177,6 +197,7 @@ async def test_probability_is_repeatable(call: Caller) -> None:
         {"rules": [{"probability": 2}]},
         {"rules": [{"delay": -1}]},
         {"rules": [{"headers": {"a": 1}}]},
+        {"rules": [{"answer_headers": {"Content-Length": "many"}}]},
     ],
 )
 async def test_malformed_plans(call: Caller, plan: object) -> None:
