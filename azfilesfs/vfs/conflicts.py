@@ -70,7 +70,8 @@ class ConflictResolver:
         try:
             record = dirty.staged.keep(f"the file {what} by another client")
         except OSError as error:
-            return VfsError(errno.EIO, f"the staging area: {error}", logging.ERROR)
+            _LOG.error("the changes of %r cannot be kept: %s", str(dirty.staged.path), error)
+            return VfsError(errno.EIO, f"the staging area: {error}")
         reason = (
             f"it {what} by another client; the local changes are kept: "
             f"azfilesfs recover show {record.id}"

@@ -71,7 +71,8 @@ class Flusher:
             job = self._start(inode, only_full_ranges=False)
         await job.done.wait()
         if job.error is not None:
-            raise VfsError(job.error.errno, job.error.reason, job.error.log_level)
+            # The pass has logged it.
+            raise VfsError(job.error.errno, job.error.reason)
 
     def upload_full_ranges(self, inode: Inode) -> None:
         """Start to upload what is complete of a file that is still being written, unless that is
