@@ -87,7 +87,8 @@ class ClientReporter:
         """Log that the service is held off, or used again."""
         if self._metrics is not None:
             self._metrics.breaker_changed(state.value)
-        _log.warning("the circuit to the service is %s", state.name.lower())
+        level = logging.INFO if state is BreakerState.CLOSED else logging.WARNING
+        _log.log(level, "the circuit to the service is %s", state.value)
 
     def credentials_refreshed(self, *, changed: bool) -> None:
         """Log that the credential was looked up anew."""
