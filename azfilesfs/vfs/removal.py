@@ -58,7 +58,9 @@ class Remover:
         Without handles its local bytes go too.
         """
         inode.changes += 1
-        if inode.dirty is not None and not inode.handles:
+        if inode.dirty is not None and inode.handles:
+            inode.dirty.staged.unlink()
+        elif inode.dirty is not None:
             inode.dirty.staged.discard()
             inode.dirty = None
         self._context.inodes.detach(inode, Place.UNLINKED if inode.handles else Place.GONE)
@@ -98,6 +100,8 @@ class Remover:
     def parked(self, inode: Inode) -> None:
         """Note that an open file has lost its name."""
         inode.changes += 1
+        if inode.dirty is not None:
+            inode.dirty.staged.unlink()
         self._context.inodes.detach(inode, Place.UNLINKED)
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:

@@ -45,6 +45,8 @@ class Writer:
                 staged = self._context.staging.create(inode.path(), base, size)
             except OSError as error:
                 raise staging_error(error) from error
+            if inode.place is Place.UNLINKED:
+                staged.unlink()
             inode.dirty = DirtyFile(staged, base, size)
             if properties is not None:
                 inode.dirty.base_write_ns = properties.last_write_time_ns
