@@ -28,6 +28,7 @@ class DirectoryView:
         changes: number of changes that this mount made in the directory.
         loading: number of listings under way; while there are any, ``own`` collects our changes
             (None: removed).
+        doubted: whether a listing under way must not be believed.
         large: whether the directory was last seen to have more entries than one page.
     """
 
@@ -36,6 +37,7 @@ class DirectoryView:
     changes: int = 0
     loading: int = 0
     own: dict[str, ListedEntry | None] = field(default_factory=dict)
+    doubted: bool = False
     large: bool = False
 
     def get(self, name: str) -> ListedEntry | None:
@@ -77,6 +79,7 @@ class ListingCache:
             view.loading -= 1
             if not view.loading:
                 view.own.clear()
+                view.doubted = False
 
     def fill(self, directory: Inode, listed: Iterable[ListedEntry], asked_at: float) -> None:
         """Take a full listing that was asked for at a time; call it inside ``loading``."""
@@ -90,7 +93,8 @@ class ListingCache:
             else:
                 entries[key] = own
         self.names += len(entries) - len(view.entries)
-        view.entries, view.complete_at, view.large = entries, asked_at, False
+        view.entries, view.large = entries, False
+        view.complete_at = float("-inf") if view.doubted else asked_at
         self._evict(directory)
 
     def put(self, directory: Inode, entry: ListedEntry) -> None:
@@ -117,6 +121,7 @@ class ListingCache:
         view = self._views.get(directory)
         if view is not None:
             view.complete_at = float("-inf")
+            view.doubted = view.loading > 0
 
     def drop(self, directory: Inode) -> None:
         """Forget everything about a directory that is no longer in use."""
