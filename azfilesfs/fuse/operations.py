@@ -25,6 +25,8 @@ from azfilesfs.fuse.attributes import changes, entry_attributes, file_info, stat
 from azfilesfs.fuse.guard import Guard, guarded, guarded_silently
 from azfilesfs.fuse.protocol import Filesystem
 
+_DOTS = (b".", b"..")
+
 
 def _do_nothing() -> None:
     """Stand in until somebody wants to know of the start."""
@@ -171,9 +173,18 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
-        """List a directory, as far as the kernel's buffer goes; ids are positions in a snapshot."""
-        for name, entry, following in await self._fs.readdir(fh, start_id):
-            if not pyfuse3.readdir_reply(token, name, entry_attributes(entry), following):
+        """List a directory, as far as the kernel's buffer goes.
+
+        Ids are positions: ``.`` and ``..`` come first, then the filesystem's snapshot. The kernel
+        counts no lookup for those two.
+        """
+        dots = zip(_DOTS, self._fs.itself_and_parent(fh), strict=True)
+        for position, (name, entry) in list(enumerate(dots, start=1))[start_id:]:
+            if not pyfuse3.readdir_reply(token, name, entry_attributes(entry), position):
+                return
+        shown = len(_DOTS)
+        for name, entry, following in await self._fs.readdir(fh, max(0, start_id - shown)):
+            if not pyfuse3.readdir_reply(token, name, entry_attributes(entry), following + shown):
                 break
             self._fs.remember(entry.attrs.ino)
 

@@ -90,6 +90,10 @@ class Filesystem(Protocol):
         """Answer the entries from a position of the handle's snapshot on."""
         ...
 
+    def itself_and_parent(self, handle: int) -> tuple[Entry, Entry]:
+        """Answer what ``.`` and ``..`` of an open directory are."""
+        ...
+
     def remember(self, ino: int) -> None:
         """Raise the lookup count of a listed inode that the kernel took."""
         ...

@@ -47,6 +47,12 @@ class DirectoryReader:
             await self._links.recognise_all(known for _, known in names if isinstance(known, Inode))
         return self._entries(opened, offset)
 
+    def itself_and_parent(self, handle: int) -> tuple[Entry, Entry]:
+        """Return what is known of the directory and of the one above it, asking nobody."""
+        inode = self._context.handles.directory(handle).inode
+        above = inode.parent if inode.parent is not None else inode
+        return self._attributes.entry(inode), self._attributes.entry(above)
+
     def remember(self, number: int) -> None:
         """Raise the lookup count of an entry that was just yielded, giving it an inode if it has
         none.

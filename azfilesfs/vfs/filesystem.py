@@ -348,6 +348,10 @@ class FileSystem:
         """
         return await self._directories.read(handle, offset)
 
+    def itself_and_parent(self, handle: int) -> tuple[Entry, Entry]:
+        """Return what ``.`` and ``..`` of an open directory are; neither is to be remembered."""
+        return self._directories.itself_and_parent(handle)
+
     def remember(self, ino: int) -> None:
         """Raise the lookup count of an entry that ``readdir`` has just shown."""
         self._directories.remember(ino)

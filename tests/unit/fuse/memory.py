@@ -202,6 +202,11 @@ class MemoryFilesystem:
             for position, (name, node) in enumerate(listed[offset:], start=offset + 1)
         )
 
+    def itself_and_parent(self, handle: int) -> tuple[Entry, Entry]:
+        """Show the directory for both."""
+        entry = self.entry(self.handles[handle])
+        return entry, entry
+
     def remember(self, ino: int) -> None:
         """Count a lookup."""
         self.lookups[ino] = self.lookups.get(ino, 0) + 1
