@@ -26,7 +26,7 @@ def test_listing_begins_with_the_directory_and_its_parent(folder: Path):
 
 def test_long_listing_has_every_name_once(folder: Path):
     """A directory that takes the kernel many requests shows each name once."""
-    names = {f"entry {number:04}" for number in range(1_500)}
+    names = {f"entry {number:04}" for number in range(400)}
     for name in names:
         (folder / name).mkdir()
 
