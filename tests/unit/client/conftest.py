@@ -1,6 +1,7 @@
 """An emulator in this process, whose faults a test can plan, and a client of it."""
 
 import pytest
+from hypothesis import settings
 
 from azfilesfs.client import (
     ClientOptions,
@@ -14,6 +15,10 @@ from azfilesfs.client import (
 from azfilesfs.client.endpoint import Endpoint
 from azfilesfs.emulator.app import create_app
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
+
+# A busy machine must not make a property test fail.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 EMULATOR = Endpoint(f"http://127.0.0.1:10004/{DEFAULT_ACCOUNT}", DEFAULT_ACCOUNT)
 EMULATOR_CREDENTIAL = SharedKeyCredential(DEFAULT_ACCOUNT, Secret(DEFAULT_KEY))
