@@ -26,6 +26,7 @@ from azfilesfs.errors import (
     DirectoryNotFound,
     FileAlreadyExists,
     ParentNotFound,
+    ProtocolError,
 )
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.limits import LIST_PAGE_ENTRIES, MIB
@@ -240,7 +241,10 @@ class DirectoryOperations(ShareOperations):
             headers={"x-ms-file-extended-info": "true"} if include else {},
             body_limit=_PAGE_BYTES,
         )
-        return await self._pipeline.execute(call, _page)
+        page = await self._pipeline.execute(call, _page)
+        if marker is not None and page.next_marker == marker:
+            raise ProtocolError("the listing does not get on: its next marker is the one sent")
+        return page
 
     async def list_directories_and_files(
         self,
