@@ -64,6 +64,7 @@ from azfilesfs.client.shared_state import (
     append,
     create_exclusively,
     held_lease,
+    held_share_lease,
     update_if_unchanged,
 )
 from azfilesfs.client.timeouts import TimeoutPolicy
@@ -126,6 +127,7 @@ __all__ = [
     "download",
     "drop_box_share_sas",
     "held_lease",
+    "held_share_lease",
     "list_shares_sas",
     "may_write",
     "parse_connection_string",

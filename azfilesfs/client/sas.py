@@ -280,9 +280,24 @@ def service_sas(
 
 
 def user_delegation_sas(
-    account: str, key: UserDelegationKey, scope: SasScope, permissions: str, limits: SasLimits
+    account: str,
+    key: UserDelegationKey,
+    scope: SasScope,
+    permissions: str,
+    limits: SasLimits,
+    *,
+    delegated_user_id: str = "",
 ) -> SasCredential:
     """Make a signature for a share or one of its files with a principal's key (service 2026-02-06).
+
+    Args:
+        account: the storage account.
+        key: of the principal who grants.
+        scope: the share or the file.
+        permissions: as ``service_sas``.
+        limits: as ``service_sas``, without a policy.
+        delegated_user_id: object id of the only user who may use the signature; empty for whoever
+            has it.
 
     Raises:
         InvalidAccountName: the account name is malformed.
@@ -292,7 +307,11 @@ def user_delegation_sas(
     check_account_name(account)
     if limits.policy_id is not None:
         raise ConfigurationError("a user delegation signature takes no policy")
-    fields = {**_service_fields(scope, permissions, limits), **key.fields()}
+    fields = {
+        **_service_fields(scope, permissions, limits),
+        **key.fields(),
+        "sduoid": delegated_user_id,
+    }
     names = [
         "sp",
         "st",
@@ -315,7 +334,7 @@ def user_delegation_sas(
         "rscl",
         "rsct",
     ]
-    to_sign = _lines(names, {**fields, "sduoid": ""}, scope.canonical(account))
+    to_sign = _lines(names, fields, scope.canonical(account))
     try:
         secret = base64.b64decode(key.value.reveal(), validate=True)
     except (binascii.Error, ValueError):

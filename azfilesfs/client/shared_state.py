@@ -11,7 +11,7 @@ import dataclasses
 import random
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import trio
@@ -25,9 +25,12 @@ from azfilesfs.errors import (
     FileAlreadyExists,
     FileNotFound,
     LeaseAlreadyPresent,
+    LeaseExpired,
+    NetworkError,
     ParentNotFound,
+    ServerError,
 )
-from azfilesfs.model.limits import RANGE_BYTES
+from azfilesfs.model.limits import INFINITE_LEASE, RANGE_BYTES
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
 from azfilesfs.model.ranges import ByteRange
@@ -124,6 +127,73 @@ async def _release(share: ShareClient, path: SharePath, lease_id: str) -> None:
         except AzureFilesError:
             # Broken by another, or the file is gone: there is nothing left to release.
             return
+
+
+@asynccontextmanager
+async def held_share_lease(share: ShareClient, duration: int = 60) -> AsyncIterator[FileLease]:
+    """Hold the lease on the share for the block, renewing it in time.
+
+    Unlike a file's lease it ends by itself ``duration`` seconds after a crash. It is a mutex among
+    those who take it; of the service's operations it blocks only those on the share itself. A
+    renewal that does not succeed before the lease runs out cancels the block.
+
+    Args:
+        share: whose lease to hold.
+        duration: 15 to 60 seconds.
+
+    Raises:
+        LeaseAlreadyPresent: another holds it.
+        LeaseExpired: it was lost inside the block, which was cancelled.
+        ValueError: the duration is out of range.
+    """
+    if duration == INFINITE_LEASE:
+        raise ValueError("an infinite lease has nothing to renew")
+    asked = trio.current_time()
+    lease = await share.acquire_share_lease(duration)
+    is_lost = False
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+
+            async def keep() -> None:
+                nonlocal is_lost
+                is_lost = await _renew_until_lost(share, lease.lease_id, duration, asked)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(keep)
+            try:
+                yield lease
+            except Exception as error:  # noqa: BLE001 - raised below, outside the nursery's group
+                failure = error
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(_CLEANUP_SECONDS, shield=True), suppress(AzureFilesError):
+            await share.release_share_lease(lease.lease_id)
+    if is_lost:
+        raise LeaseExpired("the lease on the share was lost") from failure
+    if failure is not None:
+        raise failure
+
+
+async def _renew_until_lost(
+    share: ShareClient, lease_id: str, duration: int, renewed: float
+) -> bool:
+    """Renew at every third of the duration until it is refused, or would come too late."""
+    while True:
+        await trio.sleep_until(renewed + duration / 3)
+        with trio.move_on_at(renewed + duration) as scope:
+            while True:
+                asked = trio.current_time()
+                try:
+                    await share.renew_share_lease(lease_id)
+                    break
+                except (NetworkError, ServerError):
+                    await trio.sleep(1)
+                except AzureFilesError:
+                    return True
+        if scope.cancelled_caught:
+            return True
+        renewed = asked
 
 
 async def update_if_unchanged(

@@ -224,3 +224,15 @@ def test_malformed_names_and_keys():
     with pytest.raises(MissingCredentials) as caught:
         sas.user_delegation_sas(ACCOUNT, broken, SCOPE, "r", LIMITS)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_delegated_user():
+    """A signature for one user alone names and signs that user."""
+    anyone = fields(sas.user_delegation_sas(ACCOUNT, DELEGATED, SCOPE, "r", LIMITS))
+    one = fields(
+        sas.user_delegation_sas(ACCOUNT, DELEGATED, SCOPE, "r", LIMITS, delegated_user_id="u")
+    )
+
+    assert one["sduoid"] == "u"
+    assert "sduoid" not in anyone
+    assert one["sig"] != anyone["sig"]

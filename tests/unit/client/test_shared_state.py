@@ -12,6 +12,7 @@ from azfilesfs.client import (
     asgi_transport,
     create_exclusively,
     held_lease,
+    held_share_lease,
     update_if_unchanged,
 )
 from azfilesfs.model.limits import RANGE_BYTES
@@ -295,3 +296,53 @@ async def test_another_appender_makes_the_file(share):
 
     assert await append(share, FILE, b"second") == 5
     assert (await share.get_file(FILE)).data == b"firstsecond"
+
+
+async def test_a_share_lease_is_renewed(app, share, autojump_clock):
+    """It is held far beyond its duration, through failures, and is free afterwards."""
+    app.faults.add(operation="LeaseShare", nth=[3], status=503, code="ServerBusy")
+    async with held_share_lease(share, 15) as lease:
+        await trio.sleep(100)
+        assert (await share.renew_share_lease(lease.lease_id)).lease_id == lease.lease_id
+        with pytest.raises(errors.LeaseAlreadyPresent):
+            async with held_share_lease(share, 15):
+                raise AssertionError
+
+    assert not (await share.get_share_properties()).lease.is_leased
+    assert app.requests.of("LeaseShare") > 20
+
+
+async def test_a_lost_share_lease(share, autojump_clock):
+    """A lease that another breaks cancels the block."""
+    with pytest.raises(errors.LeaseExpired):
+        async with held_share_lease(share, 15):
+            await share.break_share_lease(0)
+            await trio.sleep_forever()
+
+
+async def test_a_share_lease_that_cannot_be_renewed(app, share, autojump_clock):
+    """Where the service does not answer, the block ends before the lease can be another's."""
+    started = trio.current_time()
+    with pytest.raises(errors.LeaseExpired):
+        async with held_share_lease(share, 15):
+            app.faults.add(operation="LeaseShare", status=503, code="ServerBusy")
+            await trio.sleep_forever()
+
+    assert trio.current_time() - started <= 15 + 10
+
+
+async def test_the_end_of_a_share_lease(share, autojump_clock):
+    """Errors and cancellations of the block come out as they are, and the lease is free."""
+    with pytest.raises(ZeroDivisionError):
+        async with held_share_lease(share, 15):
+            raise ZeroDivisionError
+    assert not (await share.get_share_properties()).lease.is_leased
+    with trio.move_on_after(5) as scope:
+        async with held_share_lease(share, 15):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not (await share.get_share_properties()).lease.is_leased
+    for duration in (-1, 14):
+        with pytest.raises(ValueError, match=r"."):
+            async with held_share_lease(share, duration):
+                raise AssertionError
