@@ -23,6 +23,14 @@ from azfilesfs.client.credentials import (
 )
 from azfilesfs.client.directories import ALL_DETAILS
 from azfilesfs.client.endpoint import Endpoint, parse_connection_string
+from azfilesfs.client.narrow_sas import (
+    drop_box_share_sas,
+    list_shares_sas,
+    read_only_file_sas,
+    read_only_share_sas,
+    read_write_share_sas,
+    write_file_sas,
+)
 from azfilesfs.client.options import (
     AttemptEvent,
     ClientOptions,
@@ -49,14 +57,8 @@ from azfilesfs.client.sas import (
     SasScope,
     UserDelegationKey,
     account_sas,
-    drop_box_share_sas,
-    list_shares_sas,
-    read_only_file_sas,
-    read_only_share_sas,
-    read_write_share_sas,
     service_sas,
     user_delegation_sas,
-    write_file_sas,
 )
 from azfilesfs.client.secret import Secret, redact
 from azfilesfs.client.service import ShareClient, ShareServiceClient

@@ -1,7 +1,7 @@
 """Making shared access signatures: account, share, file and user delegation (rest.md section 6).
 
 Pure. A signature grants exactly what its fields say until it expires, to whoever has it; so give
-the narrowest: the helpers at the end name common needs. A path is signed for a single file only;
+the narrowest: ``narrow_sas`` names common needs. A path is signed for a single file only;
 there is no signature for a directory.
 """
 
@@ -363,43 +363,3 @@ def _token(key: bytes, to_sign: str, fields: Mapping[str, str]) -> SasCredential
 
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def read_only_share_sas(
-    credential: SharedKeyCredential, share: str, limits: SasLimits
-) -> SasCredential:
-    """Make a signature that reads and lists a share: enough for a read-only mount."""
-    return service_sas(credential, SasScope(share), "rl", limits)
-
-
-def read_write_share_sas(
-    credential: SharedKeyCredential, share: str, limits: SasLimits
-) -> SasCredential:
-    """Make a signature that does everything below a share, as a mount needs."""
-    return service_sas(credential, SasScope(share), SHARE_PERMISSIONS, limits)
-
-
-def drop_box_share_sas(
-    credential: SharedKeyCredential, share: str, limits: SasLimits
-) -> SasCredential:
-    """Make a signature that creates files in a share; it neither overwrites nor reads nor lists."""
-    return service_sas(credential, SasScope(share), "c", limits)
-
-
-def read_only_file_sas(
-    credential: SharedKeyCredential, share: str, file: SharePath, limits: SasLimits
-) -> SasCredential:
-    """Make a signature that reads one file."""
-    return service_sas(credential, SasScope(share, file), "r", limits)
-
-
-def write_file_sas(
-    credential: SharedKeyCredential, share: str, file: SharePath, limits: SasLimits
-) -> SasCredential:
-    """Make a signature that creates, overwrites and writes one file, and does no more."""
-    return service_sas(credential, SasScope(share, file), "cw", limits)
-
-
-def list_shares_sas(credential: SharedKeyCredential, limits: SasLimits) -> SasCredential:
-    """Make a signature that lists the shares of the account and nothing else."""
-    return account_sas(credential, "l", "s", limits)

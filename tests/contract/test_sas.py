@@ -8,6 +8,7 @@ from azfilesfs import errors
 from azfilesfs.client import (
     ShareServiceClient,
     StaticCredentials,
+    narrow_sas,
     sas,
 )
 from azfilesfs.client.credentials import SharedKeyCredential
@@ -50,7 +51,7 @@ def opened(share, credential):
 
 async def test_reading_a_share(filled):
     """A read-only signature of a share reads and lists it, and changes nothing."""
-    token = sas.read_only_share_sas(key_of(filled), filled.name, limits())
+    token = narrow_sas.read_only_share_sas(key_of(filled), filled.name, limits())
     async with opened(filled, token) as service:
         share = service.share(filled.name)
         assert (await share.get_file(FILE)).data == b"hello"
@@ -68,7 +69,7 @@ async def test_reading_a_share(filled):
 
 async def test_writing_a_share(filled):
     """A mount's signature does everything below the share, renames included."""
-    token = sas.read_write_share_sas(key_of(filled), filled.name, limits())
+    token = narrow_sas.read_write_share_sas(key_of(filled), filled.name, limits())
     async with opened(filled, token) as service:
         share = service.share(filled.name)
         await share.create_directory(SharePath.parse("new"))
@@ -83,7 +84,7 @@ async def test_writing_a_share(filled):
 
 async def test_one_file(filled):
     """A file's signature opens that file and no other."""
-    token = sas.read_only_file_sas(key_of(filled), filled.name, FILE, limits())
+    token = narrow_sas.read_only_file_sas(key_of(filled), filled.name, FILE, limits())
     async with opened(filled, token) as service:
         share = service.share(filled.name)
         assert (await share.get_file(FILE)).data == b"hello"
@@ -98,7 +99,7 @@ async def test_one_file(filled):
 
 async def test_writing_one_file(filled):
     """A writer's signature of a file writes it and cannot read it."""
-    token = sas.write_file_sas(key_of(filled), filled.name, FILE, limits())
+    token = narrow_sas.write_file_sas(key_of(filled), filled.name, FILE, limits())
     async with opened(filled, token) as service:
         share = service.share(filled.name)
         await share.put_range(FILE, 0, b"j")
@@ -109,7 +110,7 @@ async def test_writing_one_file(filled):
 
 async def test_an_account(filled):
     """An account's signature for listing lists the shares and reads no file."""
-    token = sas.list_shares_sas(key_of(filled), limits())
+    token = narrow_sas.list_shares_sas(key_of(filled), limits())
     async with opened(filled, token) as service:
         assert [item.name async for item in service.list_shares(prefix=filled.name)] == [
             filled.name
@@ -122,7 +123,7 @@ async def test_an_expired_signature(filled):
     """A signature whose time is over is refused, and named as such where the service says it."""
     past = datetime.now(UTC) - timedelta(hours=1)
     old = limits(start=past - timedelta(hours=1), expiry=past)
-    token = sas.read_only_share_sas(key_of(filled), filled.name, old)
+    token = narrow_sas.read_only_share_sas(key_of(filled), filled.name, old)
     async with opened(filled, token) as service:
         with pytest.raises((errors.ExpiredSas, errors.InvalidKey)):
             await service.share(filled.name).get_file(FILE)
@@ -130,7 +131,7 @@ async def test_an_expired_signature(filled):
 
 async def test_a_drop_box(filled):
     """A signature that only creates makes new files and does not read them."""
-    token = sas.drop_box_share_sas(key_of(filled), filled.name, limits())
+    token = narrow_sas.drop_box_share_sas(key_of(filled), filled.name, limits())
     async with opened(filled, token) as service:
         share = service.share(filled.name)
         await share.create_file(SharePath.parse("dropped"), 3)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from azfilesfs.client import sas
+from azfilesfs.client import narrow_sas, sas
 from azfilesfs.client.credentials import SharedKeyCredential
 from azfilesfs.client.secret import Secret
 from azfilesfs.errors import (
@@ -108,12 +108,18 @@ def test_no_encryption_scope_before_2020_12_06():
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        (sas.read_only_share_sas(CREDENTIAL, "myshare", LIMITS), {"sp": "rl", "sr": "s"}),
-        (sas.read_write_share_sas(CREDENTIAL, "myshare", LIMITS), {"sp": "rcwdl", "sr": "s"}),
-        (sas.drop_box_share_sas(CREDENTIAL, "myshare", LIMITS), {"sp": "c", "sr": "s"}),
-        (sas.read_only_file_sas(CREDENTIAL, "myshare", FILE, LIMITS), {"sp": "r", "sr": "f"}),
-        (sas.write_file_sas(CREDENTIAL, "myshare", FILE, LIMITS), {"sp": "cw", "sr": "f"}),
-        (sas.list_shares_sas(CREDENTIAL, LIMITS), {"sp": "l", "ss": "f", "srt": "s"}),
+        (narrow_sas.read_only_share_sas(CREDENTIAL, "myshare", LIMITS), {"sp": "rl", "sr": "s"}),
+        (
+            narrow_sas.read_write_share_sas(CREDENTIAL, "myshare", LIMITS),
+            {"sp": "rcwdl", "sr": "s"},
+        ),
+        (narrow_sas.drop_box_share_sas(CREDENTIAL, "myshare", LIMITS), {"sp": "c", "sr": "s"}),
+        (
+            narrow_sas.read_only_file_sas(CREDENTIAL, "myshare", FILE, LIMITS),
+            {"sp": "r", "sr": "f"},
+        ),
+        (narrow_sas.write_file_sas(CREDENTIAL, "myshare", FILE, LIMITS), {"sp": "cw", "sr": "f"}),
+        (narrow_sas.list_shares_sas(CREDENTIAL, LIMITS), {"sp": "l", "ss": "f", "srt": "s"}),
     ],
     ids=["read", "read-write", "drop-box", "read-file", "write-file", "list-shares"],
 )
@@ -128,8 +134,8 @@ def test_helpers_grant_no_more_than_they_say(made, expected):
 
 def test_path_scope():
     """A file's signature covers its path: another path gives another signature."""
-    one = sas.read_only_file_sas(CREDENTIAL, "myshare", FILE, LIMITS)
-    other = sas.read_only_file_sas(
+    one = narrow_sas.read_only_file_sas(CREDENTIAL, "myshare", FILE, LIMITS)
+    other = narrow_sas.read_only_file_sas(
         CREDENTIAL, "myshare", SharePath.parse("dir/sub/file.tx"), LIMITS
     )
 
