@@ -98,11 +98,15 @@ def forbid_core_files() -> None:
 
 
 class Readiness:
-    """The daemon's one message to whoever waits for it: ready, or why not."""
+    """The daemon's one message to whoever waits for it: ready, or why not.
+
+    Attributes:
+        descriptor: where it is written to, None once it is, or where nobody waits.
+    """
 
     def __init__(self, descriptor: int | None) -> None:
         """Write to a pipe, or to nobody."""
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     def ready(self) -> None:
         """Say that everything works."""
@@ -113,9 +117,9 @@ class Readiness:
         self._send({"code": int(failure.code), "message": str(failure)})
 
     def _send(self, message: dict[str, object]) -> None:
-        if self._descriptor is None:
+        if self.descriptor is None:
             return
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor, self.descriptor = self.descriptor, None
         # The parent may have been interrupted; the daemon lives on without it.
         with suppress(BrokenPipeError):
             os.write(descriptor, json.dumps(message).encode())
@@ -156,14 +160,23 @@ def _live_alone(work: Callable[[Readiness], int], readiness: Readiness) -> NoRet
     try:
         os.setsid()
         os.chdir("/")
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        _let_go(readiness.descriptor)
         code = work(readiness)
     finally:
         # Not through the interpreter's exit: what the parent registered there is the parent's.
         os._exit(code)
+
+
+def _let_go(kept: int | None) -> None:
+    """Leave the terminal, and close what the caller's shell had open, such as its locks."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != kept:
+            # The directory that was listed is among them and closed already.
+            with suppress(OSError):
+                os.close(int(name))
 
 
 def _received(descriptor: int) -> tuple[ExitCode, str] | None:

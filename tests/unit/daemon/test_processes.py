@@ -95,18 +95,22 @@ def run_background(work: Callable[[Readiness], int]) -> CommandFailed | None:
 def test_ready(tmp_path):
     """The parent goes on when the child is ready; the child lives on without a terminal."""
     reading, writing = os.pipe()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
 
     def work(readiness: Readiness) -> int:
         facts = (os.getsid(0) == os.getpid(), os.getcwd(), os.readlink("/proc/self/fd/0"))
         readiness.ready()
         readiness.ready()
-        os.write(writing, repr(facts).encode())
+        fifo.write_text(repr(facts))
         return 0
 
     assert run_background(work) is None
+    assert fifo.read_text() == repr((True, "/", "/dev/null"))
+    # What the caller had open was let go of, while the child was still there.
     os.close(writing)
     with open(reading, "rb") as pipe:
-        assert pipe.read() == repr((True, "/", "/dev/null")).encode()
+        assert pipe.read() == b""
 
 
 def test_failed():
