@@ -161,6 +161,18 @@ class UserDelegationKey:
             "skdutid": self.delegated_user_tenant_id,
         }
 
+    def key_bytes(self) -> bytes:
+        """Return the decoded key.
+
+        Raises:
+            MissingCredentials: it is not base64.
+        """
+        try:
+            return base64.b64decode(self.value.reveal(), validate=True)
+        except (binascii.Error, ValueError):
+            # Not chained: the cause's text may quote the key.
+            raise MissingCredentials("the user delegation key is not base64") from None
+
 
 @dataclass(frozen=True, slots=True)
 class SasScope:
@@ -335,11 +347,7 @@ def user_delegation_sas(
         "rsct",
     ]
     to_sign = _lines(names, fields, scope.canonical(account))
-    try:
-        secret = base64.b64decode(key.value.reveal(), validate=True)
-    except (binascii.Error, ValueError):
-        raise MissingCredentials("the user delegation key is not base64") from None
-    return _token(secret, to_sign, fields)
+    return _token(key.key_bytes(), to_sign, fields)
 
 
 def _service_fields(scope: SasScope, permissions: str, limits: SasLimits) -> dict[str, str]:
