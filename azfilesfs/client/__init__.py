@@ -1,8 +1,7 @@
 """A client library for the Azure Files REST service, usable alone under trio.
 
 Entry points: ``ShareServiceClient.open`` and, from it, ``ShareClient``. The modules below are
-    private to the package; what is
-listed in ``__all__`` is public.
+private to the package; what is listed in ``__all__`` is public.
 """
 
 from azfilesfs.client.breaker import BreakerPolicy, BreakerState
