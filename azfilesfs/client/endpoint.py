@@ -149,9 +149,8 @@ def parse_connection_string(text: str) -> tuple[Endpoint, Credential]:
     """Read a connection string of a storage account.
 
     Known fields: AccountName, AccountKey, SharedAccessSignature, FileEndpoint, EndpointSuffix,
-        DefaultEndpointsProtocol; those
-    of other services are ignored. A FileEndpoint rules over the suffix. A signature is preferred to
-    a key, as it is narrower.
+    DefaultEndpointsProtocol; those of other services are ignored. A FileEndpoint rules over the
+    suffix. A signature is preferred to a key, as it is narrower.
 
     Raises:
         ConfigurationError: a part is malformed, no account can be told, or it asks for

@@ -177,9 +177,9 @@ class FileOperations(ShareOperations):
         """Set size, times, attributes, HTTP properties; omitted ones stay (Set File Properties).
 
         The HTTP properties are one group: with ``content`` given, those that are None in it are
-            cleared; an entirely empty
-        one leaves the content type of a new file. Without ``size`` the size is unknown in the
-        answer.
+        cleared; an entirely empty one leaves the content type of a new file. A request with neither
+        ``size`` nor ``content`` clears them too (recorded, against the documents): to set times
+        alone give the present size. Without ``size`` the size is unknown in the answer.
 
         Raises:
             FileNotFound: it does not exist.

@@ -39,8 +39,8 @@ class RenameOperations(ShareOperations):
         """Rename a file in one step (Rename File). Its file id, times and lease go with it.
 
         After a lost answer the destination is looked at before anything is sent again: with
-            ``expected_file_id`` given, a
-        destination that carries it means done. The size is unknown in the answer of a rename.
+        ``expected_file_id`` given, a destination that carries it means done. The size is unknown in
+        the answer of a rename.
 
         Raises:
             FileAlreadyExists: the destination exists and ``replace`` is not set.
@@ -72,7 +72,7 @@ class RenameOperations(ShareOperations):
         """Rename a directory with all below it in one step (Rename Directory).
 
         Never with replace: the service would replace a file of that name. Lost answers as
-            ``rename_file``.
+        ``rename_file``.
 
         Raises:
             FileAlreadyExists: the destination exists.

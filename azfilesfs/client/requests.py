@@ -44,7 +44,7 @@ class Times:
     """Times to set: Unix nanoseconds (cut to 100 ns when sent), NOW, PRESERVE, or None.
 
     An omitted time means: on create, now; on Set Properties, what it was (rest.md sections 3.4 and
-        5.2).
+    5.2).
     """
 
     creation_ns: int | TimeMark | None = None
