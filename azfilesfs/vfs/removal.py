@@ -6,6 +6,8 @@ import errno
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+import trio
+
 from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
@@ -85,7 +87,8 @@ class Remover:
     async def _rename_away(self, inode: Inode) -> None:
         place = await self._private.parking_place()
         async with self._context.gate.moving(inode):
-            with self._doubting(inode):
+            # Shielded: a rename whose answer nobody waits for would leave handles without a file.
+            with self._doubting(inode), trio.CancelScope(shield=True):
                 answer = await self._context.share.rename_file(
                     inode.path(), place, expected_file_id=inode.file_id
                 )
@@ -95,7 +98,7 @@ class Remover:
         self._context.tree.same_content(inode, replace(answer, size=size))
 
     def _doubting(self, inode: Inode) -> AbstractContextManager[None]:
-        return self._context.tree.doubting(*([] if inode.parent is None else [inode.parent]))
+        return self._context.tree.doubting(inode, inode.parent)
 
     def parked(self, inode: Inode) -> None:
         """Note that an open file has lost its name."""

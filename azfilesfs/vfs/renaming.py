@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import trio
 
-from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
+from azfilesfs.errors import DirectoryNotFound, FileNotFound
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
 from azfilesfs.vfs.context import Context
@@ -25,7 +25,6 @@ from azfilesfs.vfs.removal import Remover
 
 RENAME_NOREPLACE = 1
 _ATTEMPTS = 3
-_MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound)
 
 
 class Renamer:
@@ -108,7 +107,7 @@ class Renamer:
                     source.path(), destination.child(name), expected_file_id=source.file_id
                 )
                 self._moved(source, new_parent, name, answer)
-        except _MISSING:
+        except (FileNotFound, DirectoryNotFound):
             self._context.tree.lose(source)
             raise VfsError(errno.ENOENT, "another client removed it") from None
         for inode in self._context.inodes:
@@ -159,7 +158,7 @@ class Renamer:
                 )
                 self._replaced(target, copy)
                 self._moved(source, new_parent, name, answer)
-        except _MISSING:
+        except (FileNotFound, DirectoryNotFound):
             self._context.tree.lose(source)
             raise VfsError(errno.ENOENT, "another client removed it") from None
 
@@ -208,7 +207,9 @@ class Renamer:
                 # It got there while we waited; its path would wait for ourselves.
                 raise VfsError(errno.EINVAL, "a directory cannot be moved into itself")
             path = await stack.enter_async_context(self._context.gate.path(new_parent))
-            stack.enter_context(self._context.tree.doubting(parent, new_parent))
+            stack.enter_context(self._context.tree.doubting(parent, new_parent, *moved))
+            # A move whose answer nobody waits for would leave handles at a name that is gone.
+            stack.enter_context(trio.CancelScope(shield=True))
             yield path
 
     def _moved(self, source: Inode, new_parent: Inode, name: str, answer: Properties) -> None:

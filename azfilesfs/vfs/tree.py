@@ -192,13 +192,17 @@ class Tree:
             self.listings.view(inode.parent).changes += 1
 
     @contextmanager
-    def doubting(self, *directories: Inode) -> Iterator[None]:
-        """Stop believing listings where a change fails: it may have taken effect all the same."""
+    def doubting(self, *inodes: Inode | None) -> Iterator[None]:
+        """Stop believing what is known of inodes, and their listings, where a change fails: it may
+        have taken effect all the same.
+        """
         try:
             yield
         except BaseException:
-            for directory in directories:
-                self.listings.expire(directory)
+            for inode in inodes:
+                if inode is not None:
+                    inode.checked_at = float("-inf")
+                    self.listings.expire(inode)
             raise
 
     def touched(self, directory: Inode) -> None:
