@@ -13,7 +13,7 @@ from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.types import ExclusiveCreate, OnConflict, SetAttr
 from tests.unit.vfs.harness import ROOT, expect, get, idle, inode_of, put
 
-LOGS = pytest.mark.expect_log("conflict on", "is saved as", "is overwritten")
+LOGS = pytest.mark.expect_log("conflict on", "is saved as", "is overwritten", "cannot be kept")
 pytestmark = LOGS
 BASE = b"0123456789" * 1000
 

@@ -269,6 +269,25 @@ async def test_renaming_what_another_client_removed(program, host, kind):
     assert not await program.exists("a")
 
 
+@pytest.mark.parametrize("name", ["a", "x"])
+async def test_renaming_into_a_directory_that_is_gone(program, host, name):
+    """ENOENT is about the new place: what was to be moved stays, with its handles."""
+    await program.mkdir("x")
+    await program.write("x/f", b"y")
+    await program.write("a", b"x")
+    await program.mkdir("d")
+    number = (await program.stat("d")).ino
+    file = await program.open("a", os.O_RDWR)
+    await host.delete_directory(SharePath(("d",)))
+    with expect(errno.ENOENT):
+        await program.fs.rename(ROOT, name.encode(), number, b"moved", 0)
+    await file.write(b"X")
+    await file.close()
+    assert await get(host, "a") == b"X"
+    assert await program.read("x/f") == b"y"
+    assert not await program.exists("d")
+
+
 async def test_renaming_over_a_directory_made_elsewhere(program, host):
     """A directory that we do not know of yet is not replaced."""
     await program.write("a", b"x")
