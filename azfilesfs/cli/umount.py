@@ -97,11 +97,15 @@ def _clean_up(mountpoint: Path, record: Record | None) -> int:
             f"detached {mountpoint}, whose daemon had died; whether it left unsent data is not "
             "known here: see 'azfilesfs recover list'",
         )
+    return _leftovers(record, f"detached {mountpoint}, whose daemon had died")
+
+
+def _leftovers(record: Record, what: str) -> int:
+    """Tell what a process that is gone has left behind."""
     if unsent := unsent_of(record):
         raise CommandFailed(
             ExitCode.UNSENT_DATA,
-            f"detached {mountpoint}, whose daemon had died; it left {unsent} unsent file(s): "
-            "see 'azfilesfs recover list'",
+            f"{what}; it left {unsent} unsent file(s): see 'azfilesfs recover list'",
         )
     return int(ExitCode.OK)
 
@@ -119,7 +123,7 @@ def _wait(mountpoint: Path, record: Record, timeout: float) -> int:
         if waited > _SILENT_SECONDS and line != shown:
             shown = line
             print(f"azfilesfs: {line}", file=sys.stderr)
-    return _outcome(mountpoint, last_status(record))
+    return _outcome(mountpoint, record, last_status(record))
 
 
 def _progress(status: Status | None) -> str:
@@ -130,8 +134,11 @@ def _progress(status: Status | None) -> str:
     return f"{status.dirty_files} file(s), {status.dirty_bytes} bytes to send"
 
 
-def _outcome(mountpoint: Path, status: Status | None) -> int:
-    if status is None or status.exit_code is None:
+def _outcome(mountpoint: Path, record: Record, status: Status | None) -> int:
+    if status is None:
+        # Its disk had no room even for that; what is unsent is known all the same.
+        return _leftovers(record, f"{mountpoint} has ended")
+    if status.exit_code is None:
         raise CommandFailed(
             ExitCode.INTERNAL, f"the daemon of {mountpoint} ended unexpectedly; see its log"
         )

@@ -125,8 +125,11 @@ class StatusFile:
     def update(self, **changes: Any) -> None:  # noqa: ANN401  # fields of Status, checked there
         """Change some fields; a full disk does not stop a mount."""
         self._status = replace(self._status, **changes)
-        with suppress(OSError):
+        try:
             write_json(self._path, asdict(self._status))
+        except OSError:
+            with suppress(OSError):
+                _overwrite(self._path, asdict(self._status))
 
 
 def read_status(directory: Path) -> Status | None:
@@ -146,9 +149,25 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-    os.replace(temporary, path)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _overwrite(path: Path, document: dict[str, Any]) -> None:
+    """Write a small file in its place: a full disk has no block for a new one, but it has this."""
+    data = json.dumps(document).encode()
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # Blanks cover what is left of a longer one; a cut first would give the block away.
+        os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0)
+    finally:
+        os.close(descriptor)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

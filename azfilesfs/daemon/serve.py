@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -158,6 +159,21 @@ async def serve(parts: Parts) -> int:
     return code
 
 
+def enter_staging(stack: AsyncExitStack, state: Path, limit: int, *, share: str) -> StagingArea:
+    """Own the staging area until the stack unwinds.
+
+    Raises:
+        CommandFailed: the disk refused, a full one for instance.
+        ConfigurationError: another process has it, or it is not private.
+    """
+    try:
+        return stack.enter_context(StagingArea.open(state, limit, share=share))
+    except OSError as error:
+        raise CommandFailed(
+            ExitCode.FAILED, f"the directory {state} cannot be used: {error.strerror or error}"
+        ) from error
+
+
 @asynccontextmanager
 async def _layers(
     parts: Parts, notifier: PyfuseNotifier, telemetry: Telemetry
@@ -178,12 +194,11 @@ async def _layers(
                 memory_bytes=storage.cache_memory,
             )
         )
-        staging = stack.enter_context(
-            StagingArea.open(
-                directories.state,
-                storage.staging_limit,
-                share=f"{endpoint.account}/{config.share}",
-            )
+        staging = enter_staging(
+            stack,
+            directories.state,
+            storage.staging_limit,
+            share=f"{endpoint.account}/{config.share}",
         )
         filesystem = await stack.enter_async_context(
             FileSystem.open(

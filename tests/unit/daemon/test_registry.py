@@ -1,5 +1,6 @@
 """Records of running mounts, their status, and the directories of a mount."""
 
+import errno
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
+from azfilesfs.daemon import registry
 from azfilesfs.daemon.directories import owned, state_directories
 from azfilesfs.daemon.mounts import detach_dead, is_ours_mounted, last_status, locate, unsent_of
 from azfilesfs.daemon.processes import Process
@@ -103,6 +105,31 @@ def test_a_status_that_cannot_be_written(tmp_path):
     status.update(phase="ended")
 
     assert read_status(tmp_path / "missing") is None
+
+
+def test_a_status_on_a_full_disk(tmp_path, monkeypatch):
+    """Where no new file fits the status is written over the old one, a shorter one too."""
+
+    def full(path, document):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    status = StatusFile(tmp_path)
+    status.update(phase="draining", dirty_files=1, dirty_bytes=123456789012)
+    monkeypatch.setattr(registry, "write_json", full)
+    status.update(phase="ended", dirty_files=0, dirty_bytes=0, exit_code=0)
+
+    found = read_status(tmp_path)
+    assert found is not None
+    assert (found.phase, found.dirty_bytes, found.exit_code) == ("ended", 0, 0)
+
+
+def test_a_small_file_that_cannot_be_replaced(tmp_path):
+    """What was written of the new one goes; the old one stays."""
+    (tmp_path / "record").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        registry.write_json(tmp_path / "record", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
 
 
 def test_a_mount_owns_its_directories(tmp_path):
