@@ -36,6 +36,7 @@ from azfilesfs.vfs.staging import StagingArea
 from azfilesfs.vfs.types import ROOT_INODE, DirEntry, Entry, SetAttr, SilentKernel, VfsOptions
 
 SHARE = "share"
+_STUCK_SECONDS = 1200  # of the filesystem's clock, which may run fast
 T = TypeVar("T")
 Path = tuple[bytes, ...]
 
@@ -57,12 +58,22 @@ class Mount:
     ``counts`` are the lookup counts that the kernel would have.
     """
 
-    def __init__(self, app: EmulatorApp, directory: LocalPath, options: VfsOptions) -> None:
-        """Open the filesystem; ``directory`` holds its state and its cache."""
+    def __init__(
+        self,
+        app: EmulatorApp,
+        directory: LocalPath,
+        options: VfsOptions,
+        *,
+        clock_rate: float = 1.0,
+    ) -> None:
+        """Open the filesystem; ``directory`` holds its state and its cache.
+
+        ``clock_rate`` makes its clock run faster, so that waits before retries take no time.
+        """
         self._app = app
         self._directory = directory
         self._options = options
-        self._clock = MockClock(rate=1.0)
+        self._clock = MockClock(rate=clock_rate)
         self._ready: SimpleQueue[trio.lowlevel.TrioToken | BaseException] = SimpleQueue()
         self._failures: list[BaseException] = []
         self.is_closed = False
@@ -113,7 +124,7 @@ class Mount:
         """Run one coroutine function in the filesystem's loop."""
 
         async def bounded() -> T:
-            with trio.fail_after(60):
+            with trio.fail_after(_STUCK_SECONDS):
                 return await operation(*arguments)
 
         return trio.from_thread.run(bounded, trio_token=self._token)

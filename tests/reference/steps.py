@@ -22,7 +22,7 @@ from azfilesfs.vfs import recovery, resend
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.kept import Layout
 from azfilesfs.vfs.resend import BaseMoved
-from azfilesfs.vfs.types import SetAttr, VfsOptions
+from azfilesfs.vfs.types import ROOT_INODE, SetAttr, VfsOptions
 from tests.reference.model import Directory, File, Link, Model, Node, Path, Refused
 from tests.reference.mount import SHARE, Mount, open_share
 
@@ -57,9 +57,14 @@ class Steps:
         self.directory = LocalPath(tempfile.mkdtemp())
         self.model = Model()
         self.opened: list[Opened] = []
-        self.mount = Mount(self.app, self.directory, self.options)
+        self.clock_rate = 1.0 if faults is None else 20.0
+        self.mount = self.new_mount(self.directory)
         if faults is not None:
             self.app.faults.set_plan(faults)
+
+    def new_mount(self, directory: LocalPath) -> Mount:
+        """Begin another life of the filesystem."""
+        return Mount(self.app, directory, self.options, clock_rate=self.clock_rate)
 
     def both(self, modelled, real):
         """Do one operation in the model, then for real: both succeed, or fail with one errno."""
@@ -177,6 +182,49 @@ class Steps:
             file.mtime = attrs.mtime_ns
         assert attrs.mtime_ns == file.mtime
 
+    def together(self, opened: Opened, lengths: list[int], fill: int, move: Path | None) -> None:
+        """Write to a file, sync it, look around and rename what it lies in, all at once."""
+        if not opened.writable or opened.flags & os.O_APPEND:
+            return
+        fs, mount = self.mount.fs, self.mount
+        calls: list[tuple] = [(fs.fsync, opened.handle), (fs.flush, opened.handle)]
+        calls += [(fs.getattr, opened.ino), (fs.getattr, ROOT_INODE), (fs.lookup, ROOT_INODE, b"q")]
+        content = opened.file.content
+        for number, length in enumerate(lengths):
+            offset, data = number * 5000, bytes([fill + number]) * length
+            calls.append((fs.write, opened.handle, offset, data))
+            content.extend(bytes(max(0, offset + length - len(content)) if length else 0))
+            content[offset : offset + length] = data
+        opened.file.mtime = None
+        path = next((p for p, node in self.model.walk() if node is opened.file), None)
+        if path is not None and move is not None and self.is_free(move):
+            moved = path[:1]
+            calls.append((fs.rename, mount.parent(moved), moved[-1], ROOT_INODE, move[-1], 0))
+            self.model.rename(moved, move, replace=False)
+        mount.call(self.all_at_once, calls)
+        self.check_attributes(opened)
+        mount.call(fs.fsync, opened.handle)
+        self.check_attributes(opened)
+
+    def is_free(self, path: Path) -> bool:
+        """Tell whether nothing has a name at the top."""
+        return self.model.find(path) is None
+
+    @staticmethod
+    async def all_at_once(calls: list[tuple]) -> None:
+        """Run calls side by side; a name that does not exist is the only failure."""
+
+        async def run(operation, *arguments) -> None:
+            try:
+                await operation(*arguments)
+            except VfsError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
+        async with trio.open_nursery() as nursery:
+            for call in calls:
+                nursery.start_soon(run, *call)
+
     # -- names -----------------------------------------------------------------------------------
 
     def mkdir(self, path: Path) -> None:
@@ -284,7 +332,7 @@ class Steps:
         for _, node in self.model.walk():
             if isinstance(node, File):
                 node.mtime = None
-        self.mount = Mount(self.app, self.directory, self.options)
+        self.mount = self.new_mount(self.directory)
 
     async def send_kept(self) -> None:
         """Have every kept record be the file of the model, and bring it to the service."""
@@ -305,7 +353,7 @@ class Steps:
     def remount(self):
         """Close everything, unmount, and mount again."""
         self.unmount()
-        self.mount = Mount(self.app, self.directory, self.options)
+        self.mount = self.new_mount(self.directory)
 
     def unmount(self) -> None:
         """Close all files and end the mount; nothing of it is left anywhere."""
@@ -327,9 +375,10 @@ class Steps:
                 return  # a remount failed, and that is what is to be told
             self.unmount()
             cold = LocalPath(tempfile.mkdtemp(dir=self.directory))
-            self.mount = Mount(self.app, cold, self.options)
+            self.mount = self.new_mount(cold)
             self.check_tree()
             self.unmount_quietly()
+            self.app.faults.clear()
             assert trio.run(stored_tree, self.app) == modelled_tree(self.model)
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
