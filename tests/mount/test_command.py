@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from azfilesfs.client import Secret, SharedKeyCredential
-from azfilesfs.client.sas import SasLimits, read_only_share_sas
+from azfilesfs.client import SasLimits, Secret, SharedKeyCredential, read_only_share_sas
 from azfilesfs.config.exit_codes import ExitCode
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY
 from tests.conftest import fuse_mounts_below
