@@ -9,6 +9,8 @@ import signal
 from azfilesfs.cli.parsing import SubParsers, add_options, given
 from azfilesfs.config.emulator import EMULATOR_OPTIONS, EmulatorConfig, build_emulator
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
+from azfilesfs.errors import AzureFilesError
+from azfilesfs.errors import AzureFilesError
 
 _DESCRIPTION = """\
 Serve shares as Azure Files does, on this machine, until interrupted: for trying azfilesfs and for
@@ -85,7 +87,7 @@ def _serve(config: EmulatorConfig) -> int:
 
     try:
         trio.run(until_signalled)
-    except* (OSError, ValueError) as group:
+    except* (OSError, ValueError, AzureFilesError) as group:
         raise _first(group) from None
     return int(ExitCode.OK)
 

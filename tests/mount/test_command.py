@@ -400,6 +400,34 @@ def test_mv_replaces_only_when_told(new_mount: NewMount):
     assert "not on a mount" in done.stderr
 
 
+def test_odd_ways_to_unmount(new_mount: NewMount):
+    """A wrong time to wait is refused, and the mount stays."""
+    made = new_mount("others")
+    done = made.command("umount", "--timeout", "soon", made.path, expect=int(ExitCode.USAGE))
+
+    assert "--timeout: must be a duration" in done.stderr
+    assert fuse_mounts_below(made.path) == [made.path]
+
+
+def test_a_mount_that_is_registered_nowhere(new_mount: NewMount):
+    """A mount whose record is lost is left alone while it lives, and detached once it is dead."""
+    made = new_mount("others")
+    pid = made.pid()
+    for record in (made.home / "run").rglob("*.json"):
+        record.unlink()
+    done = made.umount(expect=int(ExitCode.NOT_MOUNTED))
+    assert "cannot be found" in done.stderr
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not _is_alive(pid), "the daemon is dead")
+    done = made.umount(expect=int(ExitCode.UNSENT_DATA))
+    assert "is not known here" in done.stderr
+    assert fuse_mounts_below(made.path) == []
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def test_mount_helper(unmounted: Mount, emulator: Emulator):
     """``mount.azfilesfs`` takes what mount(8) passes from a line of fstab."""
     credentials = unmounted.home / "credentials"
