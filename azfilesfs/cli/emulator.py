@@ -10,7 +10,6 @@ from azfilesfs.cli.parsing import SubParsers, add_options, given
 from azfilesfs.config.emulator import EMULATOR_OPTIONS, EmulatorConfig, build_emulator
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.errors import AzureFilesError
-from azfilesfs.errors import AzureFilesError
 
 _DESCRIPTION = """\
 Serve shares as Azure Files does, on this machine, until interrupted: for trying azfilesfs and for

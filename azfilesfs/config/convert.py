@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import grp
 import math
 import os
@@ -39,6 +40,15 @@ def text(value: str) -> str:
 def path(value: str) -> Path:
     """Read a path; ``~`` is the home directory, relative ones start here."""
     return Path(os.path.abspath(Path(text(value)).expanduser()))
+
+
+def base64_text(value: str) -> str:
+    """Take a text that is base64, as it is."""
+    try:
+        binascii.a2b_base64(text(value).encode(), strict_mode=True)
+    except binascii.Error:
+        raise ValueError("must be base64") from None
+    return value
 
 
 def size(value: str) -> int:

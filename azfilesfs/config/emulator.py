@@ -33,7 +33,12 @@ EMULATOR_OPTIONS: Final = (
         "name of the storage account, the one that all storage emulators have if not given",
         metavar="NAME",
     ),
-    _option("key", "its key, base64; the well-known one if not given", metavar="KEY"),
+    _option(
+        "key",
+        "its key, base64; the well-known one if not given",
+        metavar="KEY",
+        convert=convert.base64_text,
+    ),
     _option(
         "data",
         "keep everything in this directory; in memory if not given",

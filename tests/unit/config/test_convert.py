@@ -38,6 +38,7 @@ from azfilesfs.config.convert import HostPort
         (convert.host_port, "[::1]:9100", HostPort("::1", 9100)),
         (convert.path, "/a/../b", Path("/b")),
         (convert.text, "x", "x"),
+        (convert.base64_text, "AAEC/+8=", "AAEC/+8="),
     ],
 )
 def test_values(converter, text, value):
@@ -60,6 +61,7 @@ def test_values(converter, text, value):
         *((convert.host_port, text) for text in ("", "host", ":80", "host:x", "host:99999")),
         (convert.path, ""),
         (convert.text, ""),
+        *((convert.base64_text, text) for text in ("", "zz", "zz===", "AA==AA", "ä===")),
     ],
 )
 def test_refusals(converter, text):
