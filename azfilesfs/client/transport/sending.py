@@ -32,9 +32,23 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self._view = memoryview(data).cast("B")
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._view), _SEND_BYTES):
-            yield bytes(self._view[start : start + _SEND_BYTES])
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Pieces(self._view)
+
+
+class _Pieces(AsyncIterator[bytes]):
+    """The pieces of a body; not an async generator, which a broken send would leave unfinished."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._sent = 0
+
+    async def __anext__(self) -> bytes:
+        piece = bytes(self._view[self._sent : self._sent + _SEND_BYTES])
+        if not piece:
+            raise StopAsyncIteration
+        self._sent += len(piece)
+        return piece
 
 
 class Transport:
@@ -166,7 +180,6 @@ async def _close(response: httpx.Response, reader: _Reader | None) -> None:
 def _to_httpx(request: WireRequest) -> httpx.Request:
     idle = request.idle_seconds
     body = request.body
-    length = memoryview(body).nbytes
     headers = [
         (name.encode("ascii"), value.encode("utf-8")) for name, value in request.headers.items()
     ]
@@ -175,7 +188,7 @@ def _to_httpx(request: WireRequest) -> httpx.Request:
             request.method,
             request.url,
             headers=headers,
-            stream=_Body(body) if length else httpx.ByteStream(b""),
+            stream=_Body(body),
             extensions={
                 "timeout": {
                     "connect": request.connect_seconds,
