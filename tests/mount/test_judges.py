@@ -84,8 +84,8 @@ def test_rclone_accepts_a_changed_file(made: Mount, emulator: Emulator, tmp_path
 
 def test_rclone_checks_a_tree(made: Mount, emulator: Emulator, tree: Path, tmp_path: Path):
     """A tree copied through the mount is what rclone copies back."""
-    run("cp", "-a", tree / "package", made.path / "tree")
-    rclone(emulator, "check", "--download", tree / "package", "share:tree")
-    rclone(emulator, "copy", "share:tree", tmp_path / "back")
+    run("cp", "-a", tree / "package", made.path / "for rclone")
+    rclone(emulator, "check", "--download", tree / "package", "share:for rclone")
+    rclone(emulator, "copy", "share:for rclone", tmp_path / "back")
 
     assert picture(tmp_path / "back") == picture(tree / "package")

@@ -209,7 +209,7 @@ def test_fio(folder: Path, how: str):
 def test_everything_is_there_after_a_remount(tree: Path, new_mount: Callable[..., Mount]):
     """After unmounting, with nothing cached, ``find``, ``sort`` and ``md5sum`` say the same."""
     made = new_mount("others")
-    run("cp", "-a", tree, made.path / "tree")
+    run("cp", "-a", tree, made.path / "everything")
     made.umount()
     made.forget_cache()
     made.mount()
@@ -220,8 +220,8 @@ def test_everything_is_there_after_a_remount(tree: Path, new_mount: Callable[...
             pipe, shell=True, cwd=root, check=True, capture_output=True, text=True
         ).stdout
 
-    assert sums(made.path / "tree") == sums(tree)
-    assert picture(made.path / "tree") == picture(tree)
+    assert sums(made.path / "everything") == sums(tree)
+    assert picture(made.path / "everything") == picture(tree)
 
 
 def facts(stat: os.stat_result) -> tuple[int, ...]:
