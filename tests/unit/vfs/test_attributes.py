@@ -181,7 +181,7 @@ async def test_setting_times_of_an_unlinked_file(program):
 
 
 async def test_directory_times_move_with_its_entries(program, host):
-    """The service does not record it, this mount shows it: a new entry, a removed one, a moved one."""
+    """The service does not record it, this mount shows it: entries that come, go and move."""
     number = await program.mkdir("d")
     other = await program.mkdir("e")
     moments = [(await program.fs.getattr(number)).attrs.mtime_ns]

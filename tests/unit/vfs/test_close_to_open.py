@@ -1,4 +1,4 @@
-"""Close-to-open between two mounts, inside every TTL, and what the kernel is told about its caches."""
+"""Close-to-open between two mounts, inside every TTL, and what the kernel is told."""
 
 import errno
 import os

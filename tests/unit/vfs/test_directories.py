@@ -1,4 +1,4 @@
-"""Reading directories, and lookups: listings, their TTL, odd names, spellings, large directories."""
+"""Reading directories, and lookups: listings, their TTL, odd names, spellings, many pages."""
 
 import errno
 import os
@@ -10,6 +10,7 @@ import trio
 from azfilesfs.client import ListPage
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
+from azfilesfs.vfs.errors import VfsError
 from tests.unit.vfs.harness import ROOT, expect, get, inode_of, inodes_of, operations, put
 
 
@@ -109,6 +110,7 @@ async def test_lookup_knows_the_stored_spelling(mount, host):
         assert other.entry_timeout == 0
 
 
+@pytest.mark.expect_log("5 names in the listing of ''")
 async def test_entries_that_cannot_be_shown(program, monkeypatch):
     """What a listing must not contain is left out with one warning."""
     names = ["good", "..", "a/b", "nul\0", "\ud800", ""]
@@ -122,11 +124,6 @@ async def test_entries_that_cannot_be_shown(program, monkeypatch):
 
     monkeypatch.setattr(program.share, "list_page", list_page)
     assert await program.names() == [b"good"]
-
-
-test_entries_that_cannot_be_shown = pytest.mark.expect_log("5 names in the listing of ''")(
-    test_entries_that_cannot_be_shown
-)
 
 
 async def test_a_listing_in_several_pages(mount, host, app, monkeypatch):
@@ -214,7 +211,7 @@ async def test_a_directory_that_another_client_removed(program, host):
     await host.delete_directory(SharePath(("d",)))
     handle = await program.fs.opendir(number)
     program.directories.add(handle)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(VfsError) as caught:
         await program.fs.readdir(handle, 0)
     assert caught.value.errno in {errno.ENOENT, errno.ESTALE}
     assert not await program.exists("d")
@@ -254,6 +251,7 @@ async def test_fsyncdir(program):
     await program.fs.releasedir(handle)
 
 
+@pytest.mark.expect_log("looked up one by one")
 async def test_a_credential_that_may_not_list(mount, host, app):
     """Without the list permission names are looked up one by one, after one warning."""
     await put(host, "a", b"x")
@@ -271,11 +269,6 @@ async def test_a_credential_that_may_not_list(mount, host, app):
         app.faults.add(operation="GetFileProperties", **refused)
         with expect(errno.EACCES):
             await program.lookup(ROOT, b"third")
-
-
-test_a_credential_that_may_not_list = pytest.mark.expect_log("looked up one by one")(
-    test_a_credential_that_may_not_list
-)
 
 
 async def test_getattr_after_the_ttl(mount, host, app, clock):

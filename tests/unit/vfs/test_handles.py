@@ -151,10 +151,10 @@ def test_whose_version_it_is(dirty):
     dirty.begin_sending(300)
     dirty.begin_sending(400)
     dirty.begin_sending(None)
-    for moment in (100, 300, 400):
-        assert dirty.is_ours(shown(etag='"2"', last_write_time_ns=moment))
-    for moment in (None, 200):
-        assert not dirty.is_ours(shown(etag='"2"', last_write_time_ns=moment))
+    for ours_ns in (100, 300, 400):
+        assert dirty.is_ours(shown(etag='"2"', last_write_time_ns=ours_ns))
+    for foreign_ns in (None, 200):
+        assert not dirty.is_ours(shown(etag='"2"', last_write_time_ns=foreign_ns))
     assert not dirty.is_ours(shown(etag='"2"', last_write_time_ns=100, file_id=6))
     dirty.settle()
     assert not dirty.is_ours(ours)

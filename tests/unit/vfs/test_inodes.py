@@ -145,9 +145,9 @@ def test_local_numbers_begin_again(monkeypatch):
     """At the end of the local numbers the first ones are used again."""
     monkeypatch.setattr("azfilesfs.vfs.inodes._LOCAL_NUMBERS_END", 4)
     inodes = table()
-    numbers = [inodes.add(inodes.root, f"f{count}", FILE, None).number for count in range(2)]
-    assert numbers == [2, 3]
-    inodes.drop_if_unused(inodes.child(inodes.root, "F0"))
+    first, second = (inodes.add(inodes.root, f"f{count}", FILE, None) for count in range(2))
+    assert (first.number, second.number) == (2, 3)
+    inodes.drop_if_unused(first)
     assert inodes.add(inodes.root, "again", FILE, None).number == 2
 
 

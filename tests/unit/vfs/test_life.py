@@ -248,6 +248,7 @@ async def test_the_figures(program):
     assert program.fs.statistics().cached_names == 1
 
 
+@pytest.mark.expect_log("failed unexpectedly")
 async def test_an_upload_that_fails_unexpectedly(program, host, monkeypatch):
     """A defect in one upload is EIO and a log entry; the others and the mount live on."""
     file = await program.open("a", os.O_CREAT | os.O_WRONLY)
@@ -263,11 +264,6 @@ async def test_an_upload_that_fails_unexpectedly(program, host, monkeypatch):
     await file.close()
     await idle(program)
     assert await get(host, "a") == b"x"
-
-
-test_an_upload_that_fails_unexpectedly = pytest.mark.expect_log("failed unexpectedly")(
-    test_an_upload_that_fails_unexpectedly
-)
 
 
 async def test_a_disk_cache(mount, host, app, tmp_path):

@@ -37,6 +37,7 @@ async def test_only_files_of_one_size_are_read_to_find_out(mount, host, app):
     await put(host, "c", encode_symlink(b"t"))
     async with mount() as program:
         app.requests.reset()
+        kinds: dict[bytes, int] = {}
         for _ in range(3):
             kinds = {entry.name: entry.entry.attrs.mode for entry in await program.entries()}
             for name in ("a", "b", "c"):

@@ -9,6 +9,7 @@ import trio
 from azfilesfs import errors
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.paths import SharePath
+from azfilesfs.vfs.errors import VfsError
 from tests.unit.vfs.harness import (
     ROOT,
     check_tables,
@@ -345,7 +346,7 @@ async def test_two_unlinks_at_once(program):
     async def unlink() -> None:
         try:
             await program.fs.unlink(ROOT, b"a")
-        except Exception as error:
+        except VfsError as error:
             results.append(error.errno)
         else:
             results.append(0)

@@ -3,6 +3,7 @@
 import errno
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from azfilesfs.client import NO_RETRIES
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import ContentHeaders
+from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.filesystem import FileSystem
 from azfilesfs.vfs.types import SetAttr
 from tests.unit.vfs.harness import (
@@ -27,7 +29,7 @@ from tests.unit.vfs.harness import (
 FAILS = pytest.mark.expect_log("is not on the service")
 
 # Each is what a fault plan makes of one request, and the errno that a program gets.
-KINDS = {
+KINDS: dict[str, tuple[dict[str, Any], int]] = {
     "internal error": ({"status": 500}, errno.EIO),
     "internal error after the effect": ({"status": 500, "effect": True}, errno.EIO),
     "timed out": ({"status": 500, "code": "OperationTimedOut"}, errno.ETIMEDOUT),
@@ -112,15 +114,14 @@ async def test_failing_again_and_again_while_it_is_written(mount, host, app, ope
         file = await program.open("a", os.O_CREAT | os.O_RDWR)
         data = bytearray(content(5 * MIB))
         await file.write(data)
-        for step, fault in enumerate(
-            [
-                {"status": 500, "effect": True},
-                {"status": 500},
-                {"cut": "after"},
-                {"cut": "before"},
-                {"status": 500},
-            ]
-        ):
+        faults: list[dict[str, Any]] = [
+            {"status": 500, "effect": True},
+            {"status": 500},
+            {"cut": "after"},
+            {"cut": "before"},
+            {"status": 500},
+        ]
+        for step, fault in enumerate(faults):
             app.faults.clear()
             app.faults.add(operation=operation, path="*/a", **fault)
             with expect(errno.EIO):
@@ -189,8 +190,6 @@ async def test_failed_uploads_are_tried_again_by_themselves(mount, host, app, cl
 @FAILS
 async def test_an_upload_has_a_deadline(mount, app):
     """An upload that does not end is ETIMEDOUT, and the bytes stay dirty."""
-    clock = trio.testing.MockClock(autojump_threshold=0.01)
-    del clock
     async with mount(transfer_deadline=0.05) as program:
         file = await program.open("a", os.O_CREAT | os.O_WRONLY)
         await file.write(b"data")
@@ -211,7 +210,7 @@ async def test_a_flush_that_the_end_of_the_filesystem_interrupts(mount, app):
             started.set()
             try:
                 await fs.flush(handle)
-            except Exception as error:
+            except VfsError as error:
                 outcome.append(error.errno)
             else:
                 outcome.append(0)
