@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 
 from azfilesfs.client import Times
-from azfilesfs.errors import AzureFilesError, FileAlreadyExists, FileNotFound, InvalidRange
+from azfilesfs.errors import FileAlreadyExists, FileNotFound, InvalidRange
 from azfilesfs.errors import ParentNotFound as MissingParent
 from azfilesfs.model.properties import EntryKind, Properties
 from azfilesfs.vfs.context import Context
@@ -21,6 +21,7 @@ from azfilesfs.vfs.handles import FileHandle
 from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
+from azfilesfs.vfs.removal import discard_nameless
 from azfilesfs.vfs.source import InodeSource
 from azfilesfs.vfs.types import Consistency, ExclusiveCreate
 from azfilesfs.vfs.upload import NEW_CONTENT
@@ -216,27 +217,11 @@ class Opener:
         What a mapping wrote after the last close is uploaded now.
         """
         inode = self._context.handles.remove_file(number).inode
-        if inode.handles == 0:
-            if inode.place is Place.UNLINKED:
-                await self._discard(inode)
-            elif inode.dirty is not None and inode.dirty.error is None:
-                try:
-                    await self._flusher.flush(inode)
-                except VfsError as error:
-                    _LOG.log(error.log_level, "%r after its last close: %s", inode.name, error)
-        self._context.inodes.drop_if_unused(inode)
-
-    async def _discard(self, inode: Inode) -> None:
-        """Remove what is left of a file that lost its name while it was open."""
-        async with inode.lock:
-            if inode.dirty is not None:
-                inode.dirty.staged.discard()
-                inode.dirty = None
-        parked, inode.parked = inode.parked, None
-        if parked is not None:
-            try:
-                await self._context.share.delete_file(parked)
-            except (FileNotFound, MissingParent):
-                return
-            except AzureFilesError as error:
-                _LOG.info("%s is removed by a later sweep: %s", parked, error)
+        try:
+            await discard_nameless(self._context, inode)
+            if not inode.handles and inode.dirty is not None and inode.dirty.error is None:
+                await self._flusher.flush(inode)
+        except VfsError as error:
+            _LOG.log(error.log_level, "%r after its last close: %s", inode.name, error)
+        finally:
+            self._context.inodes.drop_if_unused(inode)

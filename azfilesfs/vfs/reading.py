@@ -33,22 +33,26 @@ class FileReader:
             AzureFilesError: the service could not be read.
         """
         inode = handle.inode
-        dirty = inode.dirty
-        if dirty is None:
-            return await self._read_clean(handle, offset, size)
-        window = ByteRange(offset, max(offset, min(offset + size, dirty.size)))
-        if self._is_local(dirty, window):
-            return self._overlay(dirty, window, {})
-        async with inode.lock:
-            # An upload may have ended meanwhile, and with it the dirty state.
-            if inode.dirty is not dirty:
-                return await self._read_clean(handle, offset, size)
-            shown = ByteRange(window.start, min(window.stop, dirty.staged.base_limit))
-            below = {
-                gap: bytes(await self._fetch(handle, gap.start, gap.length))
-                for gap in list(dirty.staged.present.gaps(shown))
-            }
-        return self._overlay(dirty, window, below)
+        while (dirty := inode.dirty) is not None:
+            window = ByteRange(offset, max(offset, min(offset + size, dirty.size)))
+            if self._is_local(dirty, window):
+                return self._overlay(dirty, window, {})
+            async with inode.lock:
+                # An upload may have ended meanwhile, and with it the dirty state.
+                if inode.dirty is dirty:
+                    return self._overlay(dirty, window, await self._below(handle, dirty, window))
+        self._check(inode)
+        return await self._fetch(handle, offset, size)
+
+    async def _below(
+        self, handle: FileHandle, dirty: DirtyFile, window: ByteRange
+    ) -> dict[ByteRange, bytes]:
+        """Read what shows through from the service where nothing local lies over it."""
+        shown = ByteRange(window.start, min(window.stop, dirty.staged.base_limit))
+        return {
+            gap: bytes(await self._fetch(handle, gap.start, gap.length))
+            for gap in list(dirty.staged.present.gaps(shown))
+        }
 
     def _is_local(self, dirty: DirtyFile, window: ByteRange) -> bool:
         shown = ByteRange(window.start, min(window.stop, dirty.staged.base_limit))
@@ -66,12 +70,6 @@ class FileReader:
             start = extent.start - window.start
             result[start : start + extent.length] = dirty.staged.read(extent)
         return bytes(result)
-
-    async def _read_clean(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
-        if handle.inode.dirty is not None:
-            return await self.read(handle, offset, size)
-        self._check(handle.inode)
-        return await self._fetch(handle, offset, size)
 
     def _check(self, inode: Inode) -> None:
         if inode.place is Place.GONE or (inode.place is Place.UNLINKED and inode.parked is None):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import trio
 
-from azfilesfs.errors import DirectoryNotFound, FileNotFound, ParentNotFound
+from azfilesfs.errors import AzureFilesError, DirectoryNotFound, FileNotFound, ParentNotFound
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode, Place
@@ -16,6 +17,7 @@ from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
 
 _MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound)
+_LOG = logging.getLogger(__name__)
 
 
 class Remover:
@@ -44,6 +46,7 @@ class Remover:
                 stored = inode.name
                 await self.take_away(inode)
                 self._context.tree.removed(parent, stored)
+            await discard_nameless(self._context, inode)
 
     async def take_away(self, inode: Inode) -> None:
         """Remove a file's name; the caller holds its lock."""
@@ -138,3 +141,24 @@ class Remover:
         self._context.tree.listings.drop(inode)
         self._context.inodes.detach(inode, Place.GONE)
         self._context.tree.removed(parent, stored)
+
+
+async def discard_nameless(context: Context, inode: Inode) -> None:
+    """Remove what is left of a file that has neither a name nor a handle any more.
+
+    Both the last close and the removal call it, for either may come first. A cancellation leaves
+    the parked file to the sweep.
+    """
+    if inode.place is not Place.UNLINKED or inode.handles:
+        return
+    if inode.dirty is not None:
+        inode.dirty.staged.discard()
+        inode.dirty = None
+    parked, inode.parked = inode.parked, None
+    if parked is not None:
+        try:
+            await context.share.delete_file(parked)
+        except (FileNotFound, ParentNotFound):
+            return
+        except AzureFilesError as error:
+            _LOG.info("%s is removed by a later sweep: %s", parked, error)

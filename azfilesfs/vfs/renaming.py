@@ -21,7 +21,7 @@ from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
-from azfilesfs.vfs.removal import Remover
+from azfilesfs.vfs.removal import Remover, discard_nameless
 
 RENAME_NOREPLACE = 1
 _ATTEMPTS = 3
@@ -123,11 +123,16 @@ class Renamer:
 
         False where things changed while we waited for the locks, and nothing is done.
         """
+        before = (source.parent, source.name)
         await self._flusher.flush(source)
         async with self._locked(source, target):
-            if source.place is not Place.LINKED or (target is not None and not target.is_named):
+            if source.place is not Place.LINKED or (source.parent, source.name) != before:
+                return False
+            if target is not None and not target.is_named:
                 return False
             await self._replace(source, new_parent, name, target, keeps_target)
+        if target is not None:
+            await discard_nameless(self._context, target)
         return True
 
     @asynccontextmanager
@@ -195,7 +200,7 @@ class Renamer:
         One move between directories at a time, as in the kernel: two that cross would wait for each
             other.
         """
-        parent = source.parent
+        parent, name = source.parent, source.name
         if parent is None:
             raise VfsError(errno.ENOENT, "it was removed meanwhile")
         async with AsyncExitStack() as stack:
@@ -203,6 +208,8 @@ class Renamer:
                 await stack.enter_async_context(self._crossing)
             moved = [inode for inode in (source, target) if inode is not None]
             await stack.enter_async_context(self._context.gate.moving(*moved))
+            if (source.parent, source.name) != (parent, name):
+                raise VfsError(errno.ENOENT, "it was moved meanwhile")
             if source in new_parent.ancestors():
                 # It got there while we waited; its path would wait for ourselves.
                 raise VfsError(errno.EINVAL, "a directory cannot be moved into itself")
