@@ -134,6 +134,23 @@ async def client(
         yield service.share(SHARE)
 
 
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope when a task has been resumed so often."""
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, count: int) -> None:
+        """Begin to count; the task's next step is the first."""
+        self.task = task
+        self.scope = scope
+        self.left = count
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count."""
+        if task is self.task:
+            self.left -= 1
+            if self.left == 0:
+                self.scope.cancel()
+
+
 @dataclass
 class OpenFile:
     """A file descriptor of a program."""

@@ -24,6 +24,7 @@ from azfilesfs.vfs.errors import VfsError
 from tests.unit.vfs.harness import (
     FAST_RETRIES,
     ROOT,
+    CancelAt,
     OpenFile,
     Program,
     check_tables,
@@ -59,23 +60,6 @@ def in_steps(app):
         await app(scope, slow_receive, slow_send)
 
     return stepping
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope when a task has been resumed so often."""
-
-    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, count: int) -> None:
-        """Begin to count; the task's next step is the first."""
-        self.task = task
-        self.scope = scope
-        self.left = count
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count."""
-        if task is self.task:
-            self.left -= 1
-            if self.left == 0:
-                self.scope.cancel()
 
 
 @dataclass

@@ -12,6 +12,7 @@ from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.errors import VfsError
 from tests.unit.vfs.harness import (
     ROOT,
+    CancelAt,
     check_tables,
     expect,
     get,
@@ -355,3 +356,70 @@ async def test_two_unlinks_at_once(program):
         nursery.start_soon(unlink)
         nursery.start_soon(unlink)
     assert sorted(results) == [0, errno.ENOENT]
+
+
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+async def test_the_last_close_during_the_removal(program, host, app, how):
+    """A close that overtakes the removal of the name leaves nothing parked."""
+    await program.write("a", b"x")
+    await program.write("b", b"new")
+    file = await program.open("a", os.O_RDWR)
+    app.faults.add(operation="RenameFile", delay=0.03, times=1)
+    async with trio.open_nursery() as nursery:
+        if how == "unlink":
+            nursery.start_soon(program.unlink, "a")
+        else:
+            nursery.start_soon(program.rename, "b", "a")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        program.files.discard(file.handle)
+        await program.fs.release(file.handle)
+    assert await parked(host) == []
+
+
+@pytest.mark.parametrize("state", ["parked", "dirty", "local"])
+async def test_a_cancelled_last_close(program, host, state):
+    """Wherever a release is cancelled, no inode and no staged byte is left behind."""
+    for count in range(1, 30):
+        if state != "local":
+            await program.write("a", b"x")
+        file = await program.open("a", os.O_CREAT | os.O_RDWR)
+        if state != "parked":
+            await file.write(b"changed")
+        await program.unlink("a")
+        program.files.discard(file.handle)
+        with trio.CancelScope() as scope:
+            instrument = CancelAt(trio.lowlevel.current_task(), scope, count)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                await program.fs.release(file.handle)
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+        assert program.fs.statistics().dirty_files == 0
+        assert program.fs.statistics().open_handles == 0
+        await program.end()
+        assert [inode.number for inode in inodes_of(program)] == [ROOT]
+    await program.fs.drain()
+    assert await parked(host) == []
+
+
+async def test_a_name_that_moves_while_unlink_waits(program, host, app):
+    """unlink of a name that another task has just moved away is ENOENT, and removes nothing."""
+    file = await program.open("a", os.O_CREAT | os.O_RDWR)
+    await file.write(b"x")
+    outcome: list[int] = []
+    app.faults.add(operation="RenameFile", delay=0.03, times=1)
+
+    async def unlink() -> None:
+        try:
+            await program.fs.unlink(ROOT, b"a")
+        except VfsError as error:
+            outcome.append(error.errno)
+
+    await program.mkdir("d")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(program.rename, "a", "d/b")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.start_soon(unlink)
+    assert outcome == [errno.ENOENT]
+    await file.close()
+    assert await get(host, "d/b") == b"x"
