@@ -48,7 +48,7 @@ from azfilesfs.client.responses import (
     ShareItem,
     ShareProperties,
 )
-from azfilesfs.client.retry import NO_RETRIES, RetryPolicy, RetryRule
+from azfilesfs.client.retry import NO_RETRIES, RetryPolicy, RetryRule, default_rules
 from azfilesfs.client.sas import (
     Protocols,
     ResponseHeaders,
@@ -125,6 +125,7 @@ __all__ = [
     "append",
     "asgi_transport",
     "create_exclusively",
+    "default_rules",
     "download",
     "drop_box_share_sas",
     "held_lease",

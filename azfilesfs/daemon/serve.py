@@ -21,10 +21,14 @@ import trio
 
 from azfilesfs.cache import BlockCache
 from azfilesfs.client import (
+    BreakerPolicy,
     ClientOptions,
     Credential,
+    RetryPolicy,
+    RetryRule,
     ShareServiceClient,
     TimeoutPolicy,
+    default_rules,
     may_write,
 )
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
@@ -36,6 +40,7 @@ from azfilesfs.daemon.registry import StatusFile
 from azfilesfs.daemon.shutdown import Shutdown, receive_signals
 from azfilesfs.daemon.stopping import Stopping
 from azfilesfs.daemon.telemetry import Telemetry
+from azfilesfs.errors import ConnectionFailed, DnsResolutionFailed
 from azfilesfs.fuse.guard import Deadlines, Guard
 from azfilesfs.fuse.notifier import PyfuseNotifier
 from azfilesfs.fuse.operations import Operations
@@ -55,6 +60,11 @@ from azfilesfs.vfs.types import (
 _log = logging.getLogger(__name__)
 
 _SESSION_RECORD: Final = "session"
+_SHARE_OF_DEADLINE: Final = 0.95
+"""So that the client gives up first and says why, before the guard cuts the operation off."""
+
+_CONNECTING: Final = RetryRule(5, 0.5)
+_PROBE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +133,26 @@ def filesystem_options(config: MountConfig, credential: Credential) -> VfsOption
 
 
 def client_options(config: MountConfig, parts: Parts, telemetry: Telemetry) -> ClientOptions:
-    """Return the client's settings; its deadlines lie inside those of an operation on the mount."""
+    """Return the client's settings; its deadlines lie inside those of an operation on the mount.
+
+    A program cannot repeat what the mount gives up, so an interruption of some seconds is waited
+    out: more attempts to connect, and a breaker that probes soon.
+    """
     defaults, limits = TimeoutPolicy(), config.limits
     timeouts = TimeoutPolicy(
-        small=min(defaults.small, limits.operation_timeout),
-        transfer=min(defaults.transfer, limits.transfer_timeout),
-        lease=min(defaults.lease, limits.operation_timeout),
+        small=limits.operation_timeout * _SHARE_OF_DEADLINE,
+        transfer=limits.transfer_timeout * _SHARE_OF_DEADLINE,
+        lease=min(defaults.lease, limits.operation_timeout * _SHARE_OF_DEADLINE),
     )
+    rules = {
+        **default_rules(),
+        ConnectionFailed: _CONNECTING,
+        DnsResolutionFailed: _CONNECTING,
+    }
     return ClientOptions(
         timeouts=timeouts,
+        retry=RetryPolicy(rules=rules),
+        breaker=BreakerPolicy(reset_seconds=_PROBE_SECONDS),
         max_connections=limits.max_connections,
         ca_file=parts.credentials.ca_file,
         observer=telemetry.client,

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,19 @@ def test_unmounting_without_a_network(made: Mount, service: Emulator):
     made.command("recover", "send", line.split()[0])
     made.mount()
     assert (made.path / "kept").read_bytes() == b"kept for later"
+
+
+def test_an_interruption_of_some_seconds_is_waited_out(service: Emulator, tmp_path: Path):
+    """With the usual deadlines programs do not notice that the service was away for a moment."""
+    with mounted(tmp_path / "patient", service, "lonely") as mount:
+        (mount.path / "there").mkdir()
+        service.plan({"cut": "before", "times": 8})
+        names = [mount.path / f"missing {number}" for number in range(4)]
+
+        started = time.monotonic()
+        with ThreadPoolExecutor(len(names)) as pool:
+            assert not any(pool.map(Path.exists, names))
+        assert os.listdir(mount.path) == ["there"]
+        # A breaker at rest for as long as an operation may take would have failed some of them.
+        assert time.monotonic() - started < 40
+        service.heal()
