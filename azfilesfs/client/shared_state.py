@@ -238,7 +238,9 @@ async def _update(
     if found.validator() != validator:
         raise ConditionNotMet("the file is another version than the expected one", path=str(path))
     size = memoryview(data).nbytes
-    last = (await share.set_file_properties(path, size=size, lease_id=lease_id)).etag
+    content = found.content.after_change()
+    resized = await share.set_file_properties(path, size=size, content=content, lease_id=lease_id)
+    last = resized.etag
     last = await _write(share, path, data, lease_id=lease_id) or last
     after = await share.get_file_properties(path, lease_id=lease_id)
     if after.etag != last or after.size != size or after.file_id != validator.file_id:
@@ -299,12 +301,15 @@ async def _make_empty(share: ShareClient, path: SharePath) -> None:
 
 async def _append(share: ShareClient, path: SharePath, data: Buffer, wait_seconds: float) -> int:
     async with held_lease(share, path, wait_seconds=wait_seconds) as lease:
-        size = (await share.get_file_properties(path, lease_id=lease.lease_id)).size
+        found = await share.get_file_properties(path, lease_id=lease.lease_id)
+        size, content = found.size, found.content.after_change()
         length = memoryview(data).nbytes
         if not length:
             return size
         try:
-            await share.set_file_properties(path, size=size + length, lease_id=lease.lease_id)
+            await share.set_file_properties(
+                path, size=size + length, content=content, lease_id=lease.lease_id
+            )
             await _write(share, path, data, lease_id=lease.lease_id, start=size)
         except BaseException:
             await _cut_back(share, path, size, lease.lease_id)

@@ -6,7 +6,7 @@ Immutable; a field that an answer lacks is None.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
@@ -44,6 +44,20 @@ class ContentHeaders:
     content_disposition: str | None = None
     cache_control: str | None = None
     content_md5: bytes | None = None
+
+    def after_change(self) -> ContentHeaders | None:
+        """Return what to send so that a stored MD5 goes and the rest stays; None: there is none.
+
+        One header at least is sent, since a request without any would be about something else.
+        """
+        if self.content_md5 is None:
+            return None
+        kept = replace(self, content_md5=None)
+        return kept if kept != ContentHeaders() else NEW_CONTENT
+
+
+NEW_CONTENT: Final = ContentHeaders(content_type="application/octet-stream")
+"""What the service gives to a new file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from azfilesfs.client import Times
 from azfilesfs.errors import FileAlreadyExists, ResourceTypeMismatch
-from azfilesfs.model.properties import EntryKind, Properties
+from azfilesfs.model.properties import NEW_CONTENT, EntryKind, Properties
 from azfilesfs.model.times import floor_to_tick
 from azfilesfs.model.versions import has_create_with_data
 from azfilesfs.vfs.context import Context
@@ -16,7 +16,6 @@ from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.links import Links
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
-from azfilesfs.vfs.upload import NEW_CONTENT
 
 
 class Maker:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from azfilesfs.client import Times
 from azfilesfs.errors import FileAlreadyExists, FileNotFound, InvalidRange
 from azfilesfs.errors import ParentNotFound as MissingParent
-from azfilesfs.model.properties import EntryKind, Properties
+from azfilesfs.model.properties import NEW_CONTENT, EntryKind, Properties
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
@@ -24,7 +24,6 @@ from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.removal import discard_nameless
 from azfilesfs.vfs.source import InodeSource
 from azfilesfs.vfs.types import Consistency, ExclusiveCreate
-from azfilesfs.vfs.upload import NEW_CONTENT
 from azfilesfs.vfs.writing import Writer
 
 _LOG = logging.getLogger(__name__)

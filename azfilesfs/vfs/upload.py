@@ -17,7 +17,7 @@ from azfilesfs.client import PRESERVE, Times
 from azfilesfs.errors import AzureFilesError, FileNotFound, ParentNotFound, ResourceTypeMismatch
 from azfilesfs.model.extents import ExtentMap
 from azfilesfs.model.limits import RANGE_BYTES
-from azfilesfs.model.properties import ContentHeaders, Properties
+from azfilesfs.model.properties import NEW_CONTENT, ContentHeaders, Properties
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator, has_create_with_data
 from azfilesfs.vfs.context import Context
@@ -26,8 +26,6 @@ from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
-NEW_CONTENT = ContentHeaders(content_type="application/octet-stream")
-"""What the service gives to a new file."""
 
 
 class Conflict(Exception):
@@ -186,11 +184,8 @@ class Uploader:
 
         The stored MD5 goes with the first change, the other headers stay.
         """
-        content = None
-        if remote.content.content_md5 is not None and (plan.extents or plan.size != remote.size):
-            content = replace(remote.content, content_md5=None)
-            if content == ContentHeaders():
-                content = NEW_CONTENT
+        is_changed = bool(plan.extents) or plan.size != remote.size
+        content = remote.content.after_change() if is_changed else None
         sizes = []
         cut = dirty.staged.base_limit
         old = ByteRange(cut, min(remote.size, plan.size))

@@ -17,6 +17,7 @@ from azfilesfs.client import (
 )
 from azfilesfs.model.limits import RANGE_BYTES
 from azfilesfs.model.paths import SharePath
+from azfilesfs.model.properties import ContentHeaders
 from tests.unit.client.conftest import EMULATOR, EMULATOR_CREDENTIAL
 
 FILE = SharePath.parse("file")
@@ -346,3 +347,23 @@ async def test_the_end_of_a_share_lease(share, autojump_clock):
         with pytest.raises(ValueError, match=r"."):
             async with held_share_lease(share, duration):
                 raise AssertionError
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", None])
+async def test_a_stored_md5_goes_with_the_first_change(share, content_type):
+    """Appending and updating clear an MD5 that would be wrong; the other headers stay."""
+    path = SharePath.parse("summed")
+    headers = ContentHeaders(content_type=content_type, content_md5=b"\1" * 16)
+    for change in ("append", "update"):
+        await share.create_file(path, 3, content=headers)
+        if change == "append":
+            await append(share, path, b"d")
+        else:
+            found = await share.get_file_properties(path)
+            validator = found.validator()
+            assert validator is not None
+            await update_if_unchanged(share, path, validator, b"other")
+
+        content = (await share.get_file_properties(path)).content
+        assert content.content_md5 is None
+        assert content.content_type == (content_type or "application/octet-stream")
