@@ -65,7 +65,7 @@ class Kind(enum.IntEnum):
 
 
 class _Record(ctypes.Structure):
-    _fields_ = (
+    _fields_ = [  # type: ignore[mutable-override]  # the stubs' type is private to them
         ("token", ctypes.c_uint64),
         ("inode", ctypes.c_uint64),
         ("handle", ctypes.c_uint64),
@@ -81,7 +81,7 @@ class _Record(ctypes.Structure):
         ("pid", ctypes.c_int32),
         ("uid", ctypes.c_uint32),
         ("gid", ctypes.c_uint32),
-    )
+    ]
 
 
 class OperationTable:
@@ -167,20 +167,20 @@ class OperationTable:
 
     def reply_error(self, token: int, number: int) -> int:
         """Answer with an errno, 0 for success; return 0, or the errno of the attempt to answer."""
-        return -self._library.optable_reply_err(self._answered(token), number)
+        return -int(self._library.optable_reply_err(self._answered(token), number))
 
     def reply_lock(self, token: int, held: HeldLock) -> int:
         """Answer an F_GETLK; returns as ``reply_error``."""
         record = _Record(offset=held.start, length=held.length, type=held.type, pid=held.pid)
-        return -self._library.optable_reply_lock(self._answered(token), ctypes.byref(record))
+        return -int(self._library.optable_reply_lock(self._answered(token), ctypes.byref(record)))
 
     def reply_count(self, token: int, count: int) -> int:
         """Answer a number of bytes; returns as ``reply_error``."""
-        return -self._library.optable_reply_write(self._answered(token), count)
+        return -int(self._library.optable_reply_write(self._answered(token), count))
 
     def reply_offset(self, token: int, offset: int) -> int:
         """Answer an offset; returns as ``reply_error``."""
-        return -self._library.optable_reply_lseek(self._answered(token), offset)
+        return -int(self._library.optable_reply_lseek(self._answered(token), offset))
 
     def _answered(self, token: int) -> int:
         # The token is an address: a wrong one would be the end of the process, not an exception.

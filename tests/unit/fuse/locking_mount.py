@@ -36,7 +36,8 @@ from tests.unit.fuse.memory import MemoryFilesystem
 
 def tell(event: str, **facts: Any) -> None:
     """Print an event."""
-    print(json.dumps({"event": event} | facts), flush=True)
+    sys.stdout.write(json.dumps({"event": event} | facts) + "\n")
+    sys.stdout.flush()
 
 
 class Locks:
