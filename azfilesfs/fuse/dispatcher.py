@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,10 +140,10 @@ class Dispatcher:
                 held = await _present(handlers.getlk)(request)
                 return lambda: table.reply_lock(token, held)
             case SeekRequest():
-                offset = await _present(handlers.lseek)(request)
+                offset = operator.index(await _present(handlers.lseek)(request))
                 return lambda: table.reply_offset(token, offset)
             case CopyRequest():
-                count = await _present(handlers.copy_file_range)(request)
+                count = operator.index(await _present(handlers.copy_file_range)(request))
                 return lambda: table.reply_count(token, count)
         return lambda: table.reply_error(token, 0)
 
