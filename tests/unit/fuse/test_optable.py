@@ -68,6 +68,7 @@ class Mount:
         )
         self.children: list[subprocess.Popen[bytes]] = []
         self.events: list[dict[str, Any]] = []
+        self.complaint: str | None = None
         self._buffer = b""
         self.agreed = self.expect("up")
 
@@ -123,12 +124,16 @@ class Mount:
         if self.process.poll() is None:
             self.order("terminate")
         try:
-            self.process.communicate(timeout=SECONDS)
+            _, complaints = self.process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
             detach(self.path)
             raise
+        if self.complaint is None:
+            assert complaints == b""
+        else:
+            assert self.complaint in complaints.decode()
 
 
 Maker = Callable[..., Mount]
@@ -394,6 +399,7 @@ def test_flush_has_the_owner(mount: Mount):
 
 def test_a_defect_costs_one_errno(mount: Mount):
     """A handler that raises anything answers EIO, and the mount goes on."""
+    mount.complaint = "EIO: unexpected failure"
     with open(mount.path / "f", "r+b") as file:
         with pytest.raises(OSError, match="Input/output") as caught:
             fcntl.fcntl(file, fcntl.F_SETLK, lock_of(fcntl.F_WRLCK, 2**40, 1))

@@ -79,6 +79,30 @@ print(library.call_new(32), seen())
 """
 
 
+TOO_LATE = """
+import ctypes, pathlib, sys
+import pyfuse3
+from azfilesfs.fuse import optable
+from azfilesfs.fuse.dispatcher import dispatching
+from azfilesfs.fuse.guard import Deadlines, Guard
+from azfilesfs.fuse.notifier import PyfuseNotifier
+from azfilesfs.fuse.operations import Operations
+from azfilesfs.fuse.requests import Handlers
+from azfilesfs.fuse.session import MountFailed, MountOptions, mounted
+from tests.unit.fuse.memory import MemoryFilesystem
+table = optable.OperationTable(optable._open(optable._find(), ctypes.RTLD_GLOBAL))
+guard = Guard(Deadlines(1, 1))
+options = MountOptions(mountpoint=pathlib.Path(sys.argv[1]), source="account/share")
+operations = Operations(MemoryFilesystem(), guard)
+try:
+    with dispatching(table, Handlers(), guard) as dispatcher:
+        with mounted(operations, options, PyfuseNotifier(), dispatcher):
+            print("mounted")
+except MountFailed as error:
+    print(error)
+"""
+
+
 def run(program: str, *arguments: str | Path) -> str:
     """Run a program that may spoil its process, and return what it printed."""
     return subprocess.run(
@@ -137,6 +161,12 @@ def test_it_refuses_after_pyfuse3():
 
     line = "pyfuse3 was imported before the operation table was loaded\n"
     assert run(program) == 2 * line
+
+
+@pytest.mark.mount
+def test_a_session_without_the_table_is_refused(tmp_path: Path):
+    """Where pyfuse3 found libfuse's own constructor the mount fails, rather than run without."""
+    assert run(TOO_LATE, tmp_path) == "pyfuse3 made its session without the operation table\n"
 
 
 def test_an_unknown_libfuse_is_refused(tmp_path: Path):
