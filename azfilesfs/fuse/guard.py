@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -23,8 +24,13 @@ from azfilesfs.vfs.errors import VfsError, to_vfs_error
 
 _log = logging.getLogger(__name__)
 
-_TRANSFERS: Final = frozenset({"read", "write", "flush", "fsync", "release", "rename"})
+_TRANSFERS: Final = frozenset(
+    {"read", "write", "flush", "fsync", "release", "rename", "fallocate", "copy_file_range"}
+)
 """Operations that may have to move file contents, and so get the longer deadline."""
+
+_WAITS: Final = frozenset({"flock_wait", "setlk_wait"})
+"""Operations that last until somebody else lets go, or until a signal ends them."""
 
 _FACTS_LOGGED: Final = 2
 """How many arguments a log line shows: ids, a name, an offset. The third of write is its data."""
@@ -49,6 +55,8 @@ class Deadlines:
 
     def of(self, operation: str) -> float:
         """Return the deadline of an operation by its name."""
+        if operation in _WAITS:
+            return math.inf
         return self.transfer if operation in _TRANSFERS else self.operation
 
 

@@ -24,6 +24,7 @@ import pyfuse3
 import trio
 
 from azfilesfs.fuse.detach import detach
+from azfilesfs.fuse.dispatcher import Dispatcher
 from azfilesfs.fuse.mountinfo import mount_at
 from azfilesfs.fuse.notifier import PyfuseNotifier
 from azfilesfs.fuse.operations import Operations
@@ -72,9 +73,14 @@ class Session:
     """A mounted session; made by ``mounted``."""
 
     def __init__(
-        self, operations: Operations, options: MountOptions, notifier: PyfuseNotifier
+        self,
+        operations: Operations,
+        options: MountOptions,
+        notifier: PyfuseNotifier,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
         """Keep the parts; nothing happens yet."""
+        self._dispatcher = dispatcher
         self._operations = operations
         self._options = options
         self._notifier = notifier
@@ -94,6 +100,8 @@ class Session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._notifier.run)
             nursery.start_soon(self._announce, task_status)
+            if self._dispatcher is not None:
+                nursery.start_soon(self._dispatcher.run)
             await pyfuse3.main()
             self._notifier.detach()
             nursery.cancel_scope.cancel()
@@ -135,9 +143,14 @@ class Session:
 
 @contextmanager
 def mounted(
-    operations: Operations, options: MountOptions, notifier: PyfuseNotifier
+    operations: Operations,
+    options: MountOptions,
+    notifier: PyfuseNotifier,
+    dispatcher: Dispatcher | None = None,
 ) -> Iterator[Session]:
     """Mount, and unmount at the end whatever happened; what nobody serves any more would only hang.
+
+    With a dispatcher (see ``dispatching``) the session also has the operations of its handlers.
 
     Raises:
         MountFailed: libfuse or the kernel refused.
@@ -147,8 +160,10 @@ def mounted(
             pyfuse3.init(operations, os.fspath(options.mountpoint), options.flags())
         except RuntimeError as error:
             raise MountFailed(_one_line(complaint(), str(error))) from error
-    session = Session(operations, options, notifier)
+    session = Session(operations, options, notifier, dispatcher)
     try:
+        if dispatcher is not None and not dispatcher.is_interposed:
+            raise MountFailed("pyfuse3 made its session without the operation table")
         yield session
     finally:
         notifier.detach()

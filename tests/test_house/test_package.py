@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import entry_points
@@ -18,21 +19,31 @@ from tests.features import REPOSITORY
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from a copy, so that the tree stays as it is."""
-    work = tmp_path_factory.mktemp("wheel")
+COMPILED = f"azfilesfs/fuse/_optable{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def build(kind: str, work: Path) -> None:
+    """Build a wheel or an sdist into a folder from a copy, so that the tree stays as it is."""
     source = work / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "azfilesfs"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "azfilesfs"):
         subprocess.run(["cp", "-r", REPOSITORY / name, source], check=True)
-    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    for old in source.rglob("*.so"):
+        old.unlink()
+    program = f"import sys; from setuptools import build_meta as b; b.build_{kind}(sys.argv[1])"
     subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", build, work],
+        [sys.executable, "-W", "ignore", "-c", program, work],
         cwd=source,
         check=True,
         capture_output=True,
     )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    work = tmp_path_factory.mktemp("wheel")
+    build("wheel", work)
     return next(work.glob("*.whl"))
 
 
@@ -44,9 +55,19 @@ def test_wheel_holds_everything(wheel: Path):
     }
 
     assert modules <= names
-    assert "azfilesfs/py.typed" in names
+    assert {"azfilesfs/py.typed", "azfilesfs/fuse/optable.c", COMPILED} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith("tests/") for name in names)
+
+
+def test_sdist_holds_what_is_compiled(tmp_path: Path):
+    """The sdist contains the C source and what says how to build it, and nothing built."""
+    build("sdist", tmp_path)
+
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"setup.py", "pyproject.toml", "azfilesfs/fuse/optable.c"} <= names
+    assert not any(name.endswith(".so") for name in names)
 
 
 @pytest.mark.slow
@@ -62,6 +83,8 @@ def test_wheel_works_without_the_tree(wheel: Path, tmp_path: Path):
         "import sys, importlib\n"
         f"sys.path[:0] = [{str(tmp_path)!r}]\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
+        "from azfilesfs.fuse import optable\n"
+        "assert optable.probe() is None, optable.probe()\n"
         "print(sys.modules['azfilesfs'].__file__)"
     )
     # -S keeps the editable install's hook out; the libraries are added behind the wheel.
