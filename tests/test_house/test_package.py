@@ -26,7 +26,7 @@ def build(kind: str, work: Path) -> None:
     """Build a wheel or an sdist into a folder from a copy, so that the tree stays as it is."""
     source = work / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "azfilesfs"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "azfilesfs"):
         subprocess.run(["cp", "-r", REPOSITORY / name, source], check=True)
     for old in source.rglob("*.so"):
         old.unlink()
@@ -66,7 +66,7 @@ def test_sdist_holds_what_is_compiled(tmp_path: Path):
 
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"setup.py", "pyproject.toml", "azfilesfs/fuse/optable.c"} <= names
+    assert {"pyproject.toml", "azfilesfs/fuse/optable.c"} <= names
     assert not any(name.endswith(".so") for name in names)
 
 
