@@ -110,9 +110,6 @@ class Renamer:
         except (FileNotFound, DirectoryNotFound):
             self._context.tree.lose(source)
             raise VfsError(errno.ENOENT, "another client removed it") from None
-        for inode in self._context.inodes:
-            if inode.dirty is not None and inode.is_named and source in inode.ancestors():
-                inode.dirty.staged.relocate(inode.path())
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -233,5 +230,4 @@ class Renamer:
             self._context.tree.removed(old_parent, old_name)
         self._context.tree.added(source)
         self._context.tree.touched(new_parent)
-        if source.dirty is not None:
-            source.dirty.staged.relocate(source.path())
+        self._context.tree.relocate(source)

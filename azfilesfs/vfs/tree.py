@@ -75,6 +75,7 @@ class Tree:
         moved = inodes.file_id(properties.file_id) if properties.file_id is not None else None
         if moved is not None and self._may_move(moved, parent, properties, at):
             inodes.move(moved, parent, listed.name)
+            self.relocate(moved)
             self.take(moved, properties, at)
             return moved
         inode = inodes.add(parent, listed.name, properties.kind, properties)
@@ -115,6 +116,12 @@ class Tree:
         if old is not None and old.validator() != properties.validator():
             inode.created_here = False
             self._kernel.forget_attributes(inode.number)
+
+    def relocate(self, moved: Inode) -> None:
+        """Tell the staging area where dirty files are that moved, or that are below what moved."""
+        for inode in self.inodes if moved.is_directory else (moved,):
+            if inode.dirty is not None and inode.is_named and moved in inode.ancestors():
+                inode.dirty.staged.relocate(inode.path())
 
     def same_content(self, inode: Inode, properties: Properties) -> None:
         """Take the answer to a request of ours that moved or copied a file.

@@ -302,6 +302,22 @@ async def test_a_conflict_at_drain_counts_as_unsent(program, host, caplog):
     assert len(program.staging.kept()) == 1
 
 
+async def test_a_dirty_file_that_another_client_moved(program, host):
+    """The changes go where the file is, or are kept under its new name."""
+    await put(host, "a", BASE)
+    await host.create_directory(SharePath(("d",)))
+    file = await program.open("a", os.O_RDWR)
+    await file.write(b"MINE")
+    await host.rename_file(SharePath(("a",)), SharePath(("d", "moved")))
+    assert (await program.stat("d/moved")).ino == file.ino
+    staged = inode_of(program, file.ino).dirty.staged
+    assert staged.path == SharePath(("d", "moved"))
+    with expect(errno.ESTALE):  # the rename gave the file another version
+        await file.close()
+    (record,) = program.staging.kept()
+    assert record.path == SharePath(("d", "moved"))
+
+
 async def test_a_conflict_by_truncation(program, host):
     """A size that was set through a handle meets a foreign change, too."""
     await put(host, "a", BASE)

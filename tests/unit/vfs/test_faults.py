@@ -268,11 +268,16 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @QUIET
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("retry", [NO_RETRIES, FAST_RETRIES], ids=["once", "repeated"])
 @pytest.mark.parametrize(
-    ("size", "flags"),
-    [("small", os.O_RDWR), ("small", os.O_RDWR | os.O_EXCL), ("large", os.O_RDWR)],
-    ids=["plain", "exclusive", "large"],
+    ("size", "flags", "retry"),
+    [
+        ("small", os.O_RDWR, NO_RETRIES),
+        ("small", os.O_RDWR, FAST_RETRIES),
+        ("small", os.O_RDWR | os.O_EXCL, NO_RETRIES),
+        ("small", os.O_RDWR | os.O_EXCL, FAST_RETRIES),
+        ("large", os.O_RDWR, NO_RETRIES),
+    ],
+    ids=["plain", "plain repeated", "exclusive", "exclusive repeated", "large"],
 )
 async def test_a_fault_at_every_request(tmp_path, fault, size, retry, flags):
     """The k-th request of the history goes wrong, for every k; what fails is told."""
