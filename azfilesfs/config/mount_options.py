@@ -193,7 +193,7 @@ _STORAGE_OPTIONS: Final = (
         STORAGE,
         "how much of them in memory",
         convert=convert.size,
-        default="256M",
+        default="128M",
         metavar="SIZE",
     ),
     option("state-dir", STORAGE, "where unsent data is kept", convert=convert.path, metavar="DIR"),

@@ -42,7 +42,7 @@ from azfilesfs.vfs.opening import Opener
 from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.reader import BlockReader
 from azfilesfs.vfs.reading import FileReader
-from azfilesfs.vfs.removal import Remover, discard_nameless
+from azfilesfs.vfs.removal import Remover
 from azfilesfs.vfs.renaming import Renamer
 from azfilesfs.vfs.staging import StagingArea
 from azfilesfs.vfs.sweeper import Sweeper
@@ -293,15 +293,7 @@ class FileSystem:
     @_translated
     async def open_file(self, ino: int, flags: int) -> OpenResult:
         """Open an existing file with open(2) flags."""
-        inode = self._inode(ino)
-        # Counted from the start: a removal meanwhile must park the content for us.
-        inode.handles += 1
-        try:
-            handle, keep_cache = await self._opener.open(inode, flags)
-            return OpenResult(self._handles.add_file(handle), keep_cache)
-        finally:
-            inode.handles -= 1
-            await discard_nameless(self._context, inode)
+        return await self._opener.open_file(self._inode(ino), flags)
 
     @_translated
     async def create(self, parent: int, name: bytes, flags: int) -> tuple[OpenResult, Entry]:

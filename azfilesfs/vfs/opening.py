@@ -23,7 +23,7 @@ from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.removal import discard_nameless
 from azfilesfs.vfs.source import InodeSource
-from azfilesfs.vfs.types import Consistency, ExclusiveCreate
+from azfilesfs.vfs.types import Consistency, ExclusiveCreate, OpenResult
 from azfilesfs.vfs.writing import Writer
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +46,17 @@ class Opener:
         self._writer = writer
         self._flusher = flusher
         self._private = private
+
+    async def open_file(self, inode: Inode, flags: int) -> OpenResult:
+        """Open an existing file and give it a handle; raises as ``open``."""
+        # Counted from the start: a removal meanwhile must park the content for us.
+        inode.handles += 1
+        try:
+            handle, keep_cache = await self.open(inode, flags)
+            return OpenResult(self._context.handles.add_file(handle), keep_cache)
+        finally:
+            inode.handles -= 1
+            await discard_nameless(self._context, inode)
 
     async def open(self, inode: Inode, flags: int) -> tuple[FileHandle, bool]:
         """Open an existing file.
