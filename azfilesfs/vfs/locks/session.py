@@ -218,7 +218,7 @@ class Session:
             self._applied(beat, beat.first_sent_ns)
         elif isinstance(answer, Refused):
             if beat.probing:
-                self.life = Life.LOST
+                self.life, self.pending = Life.LOST, None
             else:
                 self.pending = replace(beat, probing=True)
 
@@ -282,6 +282,13 @@ class Session:
         """Return a number that this session never used in an announcement."""
         self.announcements += 1
         return self.announcements
+
+    def is_announcement_doubtful(self, file_id: str, number: int) -> bool:
+        """Tell whether an announcement's name was given up, so that the sweep removes it."""
+        return any(
+            one.announcement and (one.file_id, one.number) == (file_id, number)
+            for one in self.leftovers
+        )
 
     def old_numbers(self, file_id: str) -> tuple[int, ...]:
         """Return the numbers given up whose leases may still appear on a file."""

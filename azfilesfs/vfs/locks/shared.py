@@ -26,12 +26,14 @@ class Shared(Exclusive):
         if not self.session.is_valid(now_ns):
             self._await_beat()
             return
+        if self.session.is_announcement_doubtful(self.file_id, self.announcement):
+            # A request about the last one may still arrive, and the sweep would remove it too.
+            self.announcement = self.session.new_announcement()
         self._ask_announcement(Phase.ANNOUNCE)
 
     def _on_announce(self, answer: Answer, now_ns: int) -> None:
         if isinstance(answer, Unanswered):
             self._doubt_announcement(now_ns)
-            self.announcement = self.session.new_announcement()
             self._pause()
         elif not isinstance(answer, Done):
             self._path_gone(now_ns)
