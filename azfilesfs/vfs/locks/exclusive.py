@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from azfilesfs.vfs.locks.contention import Contention, entries
-from azfilesfs.vfs.locks.machine import After, Mode, Operation, Phase, Purpose, Result
+from azfilesfs.vfs.locks.machine import After, Operation, Phase, Purpose, Result
+from azfilesfs.vfs.locks.modes import Mode
 from azfilesfs.vfs.locks.names import READERS, Announcement
 from azfilesfs.vfs.locks.requests import (
     Acquire,

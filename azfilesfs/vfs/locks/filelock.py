@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from azfilesfs.vfs.locks.foreign import Foreign
-from azfilesfs.vfs.locks.machine import After, Mode, Operation, Phase, Result
+from azfilesfs.vfs.locks.machine import After, Operation, Phase, Result
+from azfilesfs.vfs.locks.modes import Mode
 from azfilesfs.vfs.locks.requests import Answer
 
 
@@ -26,8 +27,7 @@ class FileLock(Foreign):
             raise RuntimeError(f"lock {mode.name} while {self.held.name} is held")
         exclusive = mode is Mode.EXCLUSIVE
         self._begin(Operation.EXCLUSIVE if exclusive else Operation.SHARED, wait=wait)
-        if not exclusive:
-            self.announcement = self.session.new_announcement()
+        self.announcement = 0
         self._retry(now_ns)
 
     def upgrade(self, now_ns: int, *, wait: bool = True) -> None:
@@ -50,7 +50,7 @@ class FileLock(Foreign):
         if self.held is not Mode.EXCLUSIVE:
             raise RuntimeError(f"downgrade while {self.held.name} is held")
         self._begin(Operation.DOWNGRADE, wait=wait)
-        self.announcement = self.session.new_announcement()
+        self.announcement = 0
         self._retry(now_ns)
 
     def unlock(self, now_ns: int) -> None:

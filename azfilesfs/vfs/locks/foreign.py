@@ -37,7 +37,7 @@ class Foreign(Shared):
             self._blocked(now_ns)
 
     def _warn(self, now_ns: int) -> None:
-        self.announcement = self.session.new_announcement()
+        self._renew_announcement()
         self._ask_announcement(Phase.WARN)
 
     def _on_warn(self, answer: Answer, now_ns: int) -> None:

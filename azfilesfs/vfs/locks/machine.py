@@ -1,9 +1,9 @@
 """The lock of this mount on one file: its state, the way in for events, the way back from anything.
 
 An operation is begun, and then ``action`` says what to do next until it is ``Rest``. Requests are
-sent and their answers given to ``answer``; after pauses ``resume`` is called. Between two events the
-state is nothing but the fields here, each an immutable value. Operations on one file come one at a
-time.
+sent and their answers given to ``answer``; after pauses ``resume`` is called. Between two events
+the state is nothing but the fields here, each an immutable value. Operations on one file come one
+at a time.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum, auto
+from enum import Enum, auto
 
+from azfilesfs.vfs.locks.modes import Mode
 from azfilesfs.vfs.locks.names import READERS, Announcement, Tombstone, lease_id
 from azfilesfs.vfs.locks.requests import (
     Action,
@@ -35,14 +36,6 @@ from azfilesfs.vfs.locks.requests import (
     Unanswered,
 )
 from azfilesfs.vfs.locks.session import Life, Session
-
-
-class Mode(IntEnum):
-    """How a file is locked at the service."""
-
-    NONE = 0
-    SHARED = 1
-    EXCLUSIVE = 2
 
 
 class Operation(Enum):
@@ -352,6 +345,12 @@ class Machine(ABC):
 
     def _doubt_announcement(self, now_ns: int) -> None:
         self.session.doubt_announcement(self.path, self.file_id, self.announcement, now_ns)
+
+    def _renew_announcement(self) -> None:
+        """Take a new name, where there is none or a request about the last may still arrive."""
+        number = self.announcement
+        if not number or self.session.is_announcement_doubtful(self.file_id, number):
+            self.announcement = self.session.new_announcement()
 
     def _ask_announcement(self, phase: Phase) -> None:
         self._ask(phase, Create(READERS, self._own_announcement().name))

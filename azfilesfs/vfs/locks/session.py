@@ -1,8 +1,8 @@
 """The session of a mount: the proof that it is alive, and the lease numbers it may use.
 
-The driver calls ``beat`` every quarter of the time to live (and when a lock needs it), sends what it
-names, and gives the answer to ``answer``; while ``pending`` is set the heartbeat is not settled, and
-``beat`` names what is to be sent next. One heartbeat is under way at a time.
+The driver calls ``beat`` every quarter of the time to live (and when a lock needs it), sends what
+it names, and gives the answer to ``answer``; while ``pending`` is set the heartbeat is not settled,
+and ``beat`` names what is to be sent next. One heartbeat is under way at a time.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from azfilesfs.vfs.locks.exclusive import Exclusive
-from azfilesfs.vfs.locks.machine import After, Mode, Operation, Phase, Result
+from azfilesfs.vfs.locks.machine import After, Operation, Phase, Result
+from azfilesfs.vfs.locks.modes import Mode
 from azfilesfs.vfs.locks.requests import (
     Answer,
     Done,
@@ -26,9 +27,7 @@ class Shared(Exclusive):
         if not self.session.is_valid(now_ns):
             self._await_beat()
             return
-        if self.session.is_announcement_doubtful(self.file_id, self.announcement):
-            # A request about the last one may still arrive, and the sweep would remove it too.
-            self.announcement = self.session.new_announcement()
+        self._renew_announcement()
         self._ask_announcement(Phase.ANNOUNCE)
 
     def _on_announce(self, answer: Answer, now_ns: int) -> None:

@@ -1,7 +1,8 @@
 """Mounts for the search: the machines of the package, frozen between two events.
 
-A mount is a value: the fields of its session and of its lock, and how far its program is. Events are
-applied by the package's own code; what came of them is remembered, for it depends on nothing else.
+A mount is a value: the fields of its session and of its lock, and how far its program is. Events
+are applied by the package's own code; what came of them is remembered, for it depends on nothing
+else.
 """
 
 import uuid
@@ -10,7 +11,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from azfilesfs.vfs.locks.filelock import FileLock
-from azfilesfs.vfs.locks.machine import Machine, Mode, Phase, Result
+from azfilesfs.vfs.locks.machine import After, Machine, Phase, Purpose, Result
+from azfilesfs.vfs.locks.modes import Mode
 from azfilesfs.vfs.locks.names import lease_id, session_id
 from azfilesfs.vfs.locks.requests import (
     Action,
@@ -43,7 +45,7 @@ OWNERS = {
 class Mount(NamedTuple):
     """One mount: ``app`` is what its program does, ``step`` where in its script it is."""
 
-    index: int
+    number: int
     app: str
     step: int
     epoch: int
@@ -62,6 +64,7 @@ class View:
     lease: str | None
     life: Life
     identity: str
+    file: str
     stale: bool
     beating: bool
     app: str
@@ -116,7 +119,7 @@ class Mounts:
         return self._number(self._freeze(index, "idle", 0, 0, lock))
 
     def _thaw(self, mount: Mount) -> FileLock:
-        session = self.rules.session_class(SEEDS[mount.index], TIMINGS)
+        session = self.rules.session_class(SEEDS[mount.number], TIMINGS)
         for name, value in zip(SESSION_FIELDS, mount.session, strict=True):
             setattr(session, name, value)
         lock = self.rules.lock_class(session, PATH, FILE_ID)
@@ -144,6 +147,7 @@ class Mounts:
                 lease=lock.lease,
                 life=session.life,
                 identity=session.identity,
+                file=session.file.name,
                 stale=session.renewed_ns == OLD,
                 beating=session.pending is not None,
                 app=mount.app,
@@ -151,7 +155,7 @@ class Mounts:
                 sweep=tuple(session.sweep_request(one) for one in session.sweep()),
                 resting=lock.is_resting(),
                 next_op=self._next_op(mount),
-                script_over=mount.step >= len(self.scripts[mount.index]),
+                script_over=mount.step >= len(self.scripts[mount.number]),
             )
         return seen
 
@@ -162,7 +166,7 @@ class Mounts:
             lock = self._thaw(mount)
             request = lock.session.beat(NOW)
             assert request is not None
-            frozen = self._freeze(mount.index, mount.app, mount.step, mount.epoch, lock)
+            frozen = self._freeze(mount.number, mount.app, mount.step, mount.epoch, lock)
             self._beats[number] = self._number(frozen), request
         return self._beats[number]
 
@@ -181,21 +185,21 @@ class Mounts:
 
     def _next_op(self, mount: Mount) -> str:
         """Return what the program does with the lock that it holds."""
-        script = self.scripts[mount.index]
+        script = self.scripts[mount.number]
         return script[mount.step + 1] if mount.step + 1 < len(script) else ""
 
     def write(self, number: int) -> Write:
         """Return the write that the program issues."""
         mount = self._table[number]
         lease = None if self.rules.writes_without_id else self.view(number).lease
-        return Write(PATH, lease, mount.index, mount.epoch)
+        return Write(PATH, lease, mount.number, mount.epoch)
 
     def _apply(self, mount: Mount, event: tuple) -> Mount:
         lock = self._thaw(mount)
         run = _Run(self, mount, lock)
         getattr(run, event[0])(*event[1:])
         run.settle()
-        return self._freeze(mount.index, run.app, run.step, run.epoch, lock)
+        return self._freeze(mount.number, run.app, run.step, run.epoch, lock)
 
 
 class _Run:
@@ -207,7 +211,7 @@ class _Run:
 
     @cached_property
     def script(self) -> tuple[str, ...]:
-        return self.mounts.scripts[self.mount.index]
+        return self.mounts.scripts[self.mount.number]
 
     # Events of the program
 
@@ -303,7 +307,7 @@ class _Run:
         if self.app in ("crash", "done"):
             return
         if self.app == "op" and isinstance(lock.action, Backoff):
-            lock.tried, lock.tried_ns = frozenset(), 0
+            lock.tried_ns = OLD  # as long a pause as it takes
             lock.resume(NOW)
         if isinstance(lock.action, NeedBeat):
             lock.resume(NOW)
@@ -311,8 +315,8 @@ class _Run:
             self.finished()
         if lock.is_resting():
             # What an operation leaves in its fields has no meaning once it rests.
-            lock.wait, lock.cancelled, lock.changed, lock.after = True, False, False, _AFTER
-            lock.purpose, lock.number = _PURPOSE, lock.number if lock.leased else 0
+            lock.wait, lock.cancelled, lock.changed, lock.after = True, False, False, After.FINISH
+            lock.purpose, lock.number = Purpose.HOLDER, lock.number if lock.leased else 0
             lock.announcement = lock.announcement if lock.announced else 0
             lock.result = None
 
@@ -333,7 +337,3 @@ class _Run:
             self.app = "done"
         else:
             self.app, self.step = "idle", len(self.script)
-
-
-_AFTER = Machine.__dataclass_fields__["after"].default
-_PURPOSE = Machine.__dataclass_fields__["purpose"].default

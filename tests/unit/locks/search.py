@@ -1,16 +1,17 @@
 """An adversarial scheduler over the machines: every order of steps and faults, within a budget.
 
-Each request is one atomic step at the service. Faults: a crash at any step, an answer that is lost, a
-request that times out and arrives at any later time, a pause longer than the time to live, a lease of
-another program, another file renamed over the path. Time stands still; what is old is marked so.
+Each request is one atomic step at the service. Faults: a crash at any step, an answer that is lost,
+a request that times out and arrives at any later time, a pause longer than the time to live, a
+lease of another program, another file renamed over the path. Time stands still; what is old is
+marked so.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from azfilesfs.vfs.locks.machine import Mode
-from azfilesfs.vfs.locks.names import DEAD, SESSIONS, SessionFile, Tombstone, Window
+from azfilesfs.vfs.locks.modes import Mode
+from azfilesfs.vfs.locks.names import DEAD, SESSIONS, SessionFile, Tombstone
 from azfilesfs.vfs.locks.requests import (
     Acquire,
     Answer,
@@ -52,8 +53,8 @@ class Scenario:
     """What is searched."""
 
     scripts: tuple[tuple[str, ...], ...]
-    budget: Budget = Budget()
-    rules: Rules = Rules()
+    budget: Budget = field(default_factory=Budget)
+    rules: Rules = field(default_factory=Rules)
     beat_faults: bool = False
     limit: int = 400_000
 
@@ -71,13 +72,13 @@ class State(NamedTuple):
 class Label(NamedTuple):
     """What a step is; put into words only for a trace."""
 
-    index: int
+    mount: int
     what: str
     request: Request | Write | None = None
     answer: Answer | None = None
 
     def __str__(self) -> str:
-        who = f"m{self.index} " if self.index >= 0 else ""
+        who = f"m{self.mount} " if self.mount >= 0 else ""
         request = f" {show(self.request)}" if self.request else ""
         answer = f" -> {show_answer(self.answer)}" if self.answer else ""
         return f"{who}{self.what}{request}{answer}"
@@ -141,10 +142,7 @@ class Search:
         """Return the first state: every session alive, nothing locked."""
         mounts = tuple(self.mounts.first(index) for index in range(self.count))
         self._identity = [self.mounts.view(number).identity for number in mounts]
-        names = frozenset(
-            (SESSIONS, SessionFile(identity, 0, Window(0, 1)).name, NOW)
-            for identity in self._identity
-        )
+        names = frozenset((SESSIONS, self.mounts.view(number).file, NOW) for number in mounts)
         service = self._number(Service((File(PATH, FILE_ID),), names))
         foreign = "may come" if self.scenario.budget.foreign else "over"
         return State(service, mounts, (), self.scenario.budget, foreign)
@@ -354,7 +352,8 @@ class Search:
             if not mine:
                 self.bad = "UNFENCED-WRITE: accepted after the lease was lost"
         elif alive(writer) and writer.life is Life.ALIVE:
-            if writer.epoch != write.epoch or writer.lease != write.lease_id:
+            same = (writer.epoch, writer.lease) == (write.epoch, write.lease_id)
+            if not same:
                 self.bad = "OLD-WRITE: accepted in a later epoch of the lock"
 
     def check(self, state: State) -> str:
@@ -408,40 +407,48 @@ class Search:
     def run(self) -> Outcome:
         """Search every state, then that each can still come to an end without further faults."""
         first = self.first()
-        states, numbers = [first], {first: 0}
-        parents: list[tuple[int, Label]] = [(-1, Label(-1, "first"))]
-        before: list[list[int]] = [[]]
+        self.states, self.numbers = [first], {first: 0}
+        self.parents: list[tuple[int, Label]] = [(-1, Label(-1, "first"))]
+        self.before: list[list[int]] = [[]]
         goals: list[int] = []
-        complete = True
-        for here, state in enumerate(iter_growing(states)):
+        self.complete = True
+        for here, state in enumerate(iter_growing(self.states)):
             wrong = self.check(state)
             if self.is_goal(state):
                 goals.append(here)
                 wrong = wrong or self.leak(state)
             if wrong:
-                return Outcome(len(states), wrong, trace(parents, here))
-            for label, after, fault in self.steps(state):
-                if self.bad:
-                    return Outcome(len(states), self.bad, (*trace(parents, here), str(label)))
-                there = numbers.get(after)
-                if there is None:
-                    if len(states) >= self.scenario.limit:
-                        complete = False
-                        continue
-                    there = numbers[after] = len(states)
-                    states.append(after)
-                    parents.append((here, label))
-                    before.append([])
-                if not fault:
-                    before[there].append(here)
+                return Outcome(len(self.states), wrong, trace(self.parents, here))
+            last = self._expand(here, state)
             if self.bad:
-                return Outcome(len(states), self.bad, trace(parents, here))
-        if not complete:
-            return Outcome(len(states), complete=False)
-        stuck = unreached(len(states), goals, before)
+                steps = (*trace(self.parents, here), str(last))
+                return Outcome(len(self.states), self.bad, steps)
+        if not self.complete:
+            return Outcome(len(self.states), complete=False)
+        stuck = unreached(len(self.states), goals, self.before)
         if stuck is not None:
-            return Outcome(len(states), "STUCK: cannot come to an end", trace(parents, stuck))
-        return Outcome(len(states))
+            steps = trace(self.parents, stuck)
+            return Outcome(len(self.states), "STUCK: cannot come to an end", steps)
+        return Outcome(len(self.states))
+
+    def _expand(self, here: int, state: State) -> Label | None:
+        """Note every state that follows; return the last step, which may be a bad one."""
+        label = None
+        for label, after, fault in self.steps(state):
+            if self.bad:
+                return label
+            there = self.numbers.get(after)
+            if there is None:
+                if len(self.states) >= self.scenario.limit:
+                    self.complete = False
+                    continue
+                there = self.numbers[after] = len(self.states)
+                self.states.append(after)
+                self.parents.append((here, label))
+                self.before.append([])
+            if not fault:
+                self.before[there].append(here)
+        return label
 
 
 def alive(view: View) -> bool:
