@@ -70,7 +70,7 @@ def decode(data: bytes) -> list[Record]:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLease:
     """A lease that a dead session may have left."""
 
     path: str
@@ -78,16 +78,16 @@ class Held:
     number: int
 
 
-def replay(records: Iterable[Record]) -> dict[str, tuple[Held, ...]]:
+def replay(records: Iterable[Record]) -> dict[str, tuple[HeldLease, ...]]:
     """Return the sessions that are not over, each with the leases that it may have left."""
-    open_: dict[str, dict[tuple[str, int], Held]] = {}
+    open_: dict[str, dict[tuple[str, int], HeldLease]] = {}
     for record in records:
         if isinstance(record, Ended):
             open_.pop(record.session, None)
             continue
         leases = open_.setdefault(record.session, {})
         if isinstance(record, Taken):
-            held = Held(record.path, record.file_id, record.number)
+            held = HeldLease(record.path, record.file_id, record.number)
             leases[record.file_id, record.number] = held
         elif isinstance(record, Dropped):
             leases.pop((record.file_id, record.number), None)
