@@ -23,8 +23,8 @@ from azfilesfs.vfs.locks.requests import (
     Request,
 )
 from azfilesfs.vfs.locks.session import Leftover, Life, Session
+from tests.unit.locks.judge import Budget, Scenario
 from tests.unit.locks.mounts import Rules
-from tests.unit.locks.search import Budget, Scenario
 
 EX, SH, UP, DN = ("EX",), ("SH",), ("UP",), ("DN",)
 

@@ -6,8 +6,9 @@ Searched to the last state where the budget allows it; the long forms are under 
 import pytest
 
 from tests.unit.locks.flaws import FLAWS, Flaw
+from tests.unit.locks.judge import Budget, Scenario
 from tests.unit.locks.mounts import Rules
-from tests.unit.locks.search import Budget, Scenario, Search
+from tests.unit.locks.search import Search
 
 EX, SH, UP, DN = ("EX",), ("SH",), ("UP",), ("DN",)
 BREAKING = Rules(break_foreign=True)
