@@ -38,23 +38,12 @@ def build_parser() -> Parser:
         command.add_parser(subparsers)
     version = subparsers.add_parser("version", help="print the version")
     version.set_defaults(run=_print_version)
-    for name in NOT_YET:
-        later = subparsers.add_parser(name, add_help=False)
-        later.set_defaults(run=_not_yet(name))
-        later.add_argument("rest", nargs=argparse.REMAINDER)
     return parser
 
 
 def _print_version(arguments: argparse.Namespace) -> int:
     print(f"azfilesfs {__version__}")
     return int(ExitCode.OK)
-
-
-def _not_yet(name: str) -> Callable[[argparse.Namespace], int]:
-    def run(arguments: argparse.Namespace) -> int:
-        raise CommandFailed(ExitCode.USAGE, f"'azfilesfs {name}' is not yet available")
-
-    return run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words and words[0] in NOT_YET:
+        raise CommandFailed(ExitCode.USAGE, f"'azfilesfs {words[0]}' is not yet available")
     parsed = build_parser().parse(words)
     code = parsed.run(parsed)
     sys.stdout.flush()
