@@ -13,6 +13,7 @@ from azfilesfs.daemon.credentials import ReloadingCredentials
 from azfilesfs.daemon.failures import to_command_failure
 from azfilesfs.errors import (
     AzureFilesError,
+    DirectoryNotFound,
     FileAlreadyExists,
     FileNotFound,
     ParentNotFound,
@@ -60,9 +61,12 @@ def _path(text: str) -> SharePath:
 async def _rename(share: ShareClient, old: SharePath, new: SharePath, *, replace: bool) -> None:
     try:
         found = await share.get_file_properties(old)
-    except (FileNotFound, ResourceTypeMismatch):
+    except (FileNotFound, ResourceTypeMismatch) as missing:
         # Either nothing, or a directory, which answers as a file that is not there.
-        await share.get_directory_properties(old)
+        try:
+            await share.get_directory_properties(old)
+        except DirectoryNotFound:
+            raise missing from None
         if replace:
             raise CommandFailed(ExitCode.USAGE, "a directory cannot replace anything") from None
         await share.rename_directory(old, new)
