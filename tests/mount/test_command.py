@@ -389,7 +389,7 @@ def test_mv_replaces_only_when_told(new_mount: NewMount):
     assert (folder / "b").read_text() == "a"
 
     done = made.command("mv", "others/mv/none", "others/mv/c", expect=int(ExitCode.NOT_FOUND))
-    assert "there is no such file or directory" in done.stderr
+    assert "mv/none: there is no such file" in done.stderr
     done = made.command("mv", "others/mv/b", "tests/b", expect=int(ExitCode.USAGE))
     assert "same share" in done.stderr
     done = made.command("mv", "--replace", "others/mv", "others/b2", expect=int(ExitCode.USAGE))
