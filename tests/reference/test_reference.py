@@ -209,6 +209,7 @@ def test_short_histories(machine):
 
 @QUIET
 @pytest.mark.soak
+@pytest.mark.timeout(3600)  # longer than any other test may take
 @pytest.mark.parametrize("machine", MACHINES)
 def test_long_histories(machine):
     """Many histories of more operations agree with the model."""
