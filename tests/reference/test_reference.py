@@ -209,11 +209,11 @@ def test_short_histories(machine):
 
 @QUIET
 @pytest.mark.soak
-@pytest.mark.timeout(3600)  # longer than any other test may take
+@pytest.mark.parametrize("part", range(10))
 @pytest.mark.parametrize("machine", MACHINES)
-def test_long_histories(machine):
-    """Many histories of more operations agree with the model."""
-    run(machine, examples=1000, steps=60, derandomize=False)
+def test_long_histories(machine, part):
+    """Many histories of more operations agree with the model; in parts, each within its time."""
+    run(machine, examples=100, steps=60, derandomize=False)
 
 
 def run(
