@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from azfilesfs.client.operations import ShareOperations
 from azfilesfs.client.requests import (
@@ -11,6 +12,7 @@ from azfilesfs.client.requests import (
     Times,
     check_sendable,
     lease_headers,
+    metadata_headers,
 )
 from azfilesfs.client.responses import number, optional, properties_of
 from azfilesfs.client.transport import WireAnswer
@@ -35,8 +37,11 @@ class RenameOperations(ShareOperations):
         source_lease_id: str | None = None,
         destination_lease_id: str | None = None,
         times: Times | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> Properties:
         """Rename a file in one step (Rename File). Its file id, times and lease go with it.
+
+        Metadata is replaced by what is given, and stays without it.
 
         After a lost answer the destination is looked at before anything is sent again: with
         ``expected_file_id`` given, a destination that carries it means done. The size is unknown in
@@ -50,6 +55,7 @@ class RenameOperations(ShareOperations):
             ReadOnlyFile: the destination has the ReadOnly attribute.
             LeaseIdMissing: source or destination is leased.
             InvalidPath: the new name is one that the service forbids.
+            InvalidRequest: a name or value of the metadata cannot be sent.
         """
         headers = {
             "x-ms-file-rename-replace-if-exists": str(replace).lower(),
@@ -57,6 +63,7 @@ class RenameOperations(ShareOperations):
             **lease_headers(source_lease_id, "x-ms-source-lease-id"),
             **lease_headers(destination_lease_id, "x-ms-destination-lease-id"),
             **(times or Times()).headers(),
+            **metadata_headers(metadata),
         }
         call = self._rename_call("RenameFile", Target.FILE, source, destination, headers)
         return await self._rename(call, EntryKind.FILE, destination, expected_file_id)

@@ -290,6 +290,19 @@ async def test_renaming(share):
     assert moved.last_write_time_ns == LONG_AGO + 100
 
 
+async def test_renaming_with_metadata(share):
+    """Metadata goes with the file, and is replaced by what the rename brings."""
+    other = SharePath.parse("other")
+    await share.create_file(FILE, metadata={"kept": "one"})
+
+    await share.rename_file(FILE, other)
+    assert await share.get_file_metadata(other) == {"kept": "one"}
+    await share.rename_file(other, FILE, metadata={"new": "two"})
+    assert await share.get_file_metadata(FILE) == {"new": "two"}
+    with pytest.raises(errors.InvalidRequest):
+        await share.rename_file(FILE, other, metadata={"new": "tw\u00f6"})
+
+
 async def test_copying(share):
     """A copy at the service has content, metadata and, if wanted, times of its source."""
     other = SharePath.parse("other")
