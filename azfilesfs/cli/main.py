@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from azfilesfs import __version__
-from azfilesfs.cli import emulator, mount, mv, recover, umount
+from azfilesfs.cli import emulator, lease, mount, mv, recover, umount
 from azfilesfs.cli.parsing import Parser
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.errors import AzureFilesError, ConfigurationError
 
-COMMANDS = (mount, umount, mv, recover, emulator)
+COMMANDS = (mount, umount, mv, recover, lease, emulator)
 NOT_YET = ("record", "replay", "locks")
 
 _EPILOG = """\

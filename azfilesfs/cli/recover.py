@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from azfilesfs.cli.parsing import SubParsers, add_options, given, refuse
+from azfilesfs.cli.parsing import SubParsers
+from azfilesfs.cli.places import Place, add_connection, sources_of
 from azfilesfs.cli.recover_output import (
     as_json,
     description,
@@ -19,11 +20,9 @@ from azfilesfs.cli.recover_output import (
     printable,
     table,
 )
-from azfilesfs.config.credentials import CredentialSources
 from azfilesfs.config.directories import base_directories
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
-from azfilesfs.config.mount import credential_sources, load_file
-from azfilesfs.config.mount_options import CREDENTIAL_OPTIONS, REFUSED_SECRETS
+from azfilesfs.config.mount import load_file
 from azfilesfs.daemon.failures import to_command_failure
 from azfilesfs.errors import AzureFilesError, ConfigurationError, FileError, ParentNotFound
 from azfilesfs.model.names import to_service
@@ -72,7 +71,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "--force", action="store_true", help="send over whatever is there, newer or not"
     )
     for action in (show, send):
-        _add_connection(action)
+        add_connection(action)
     discard = _action(actions, "discard", "remove kept files for good", _discard)
     discard.add_argument("id", metavar="ID", nargs="+", help="as the list shows it")
     discard.add_argument("--yes", action="store_true", help="do not ask")
@@ -89,13 +88,6 @@ def _action(
     )
     parser.set_defaults(run=run, work=work)
     return parser
-
-
-def _add_connection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="configuration file, as for mount")
-    add_options(parser, CREDENTIAL_OPTIONS)
-    for flag, instead in REFUSED_SECRETS.items():
-        refuse(parser, flag, f"--{flag} would show a secret to every user: use --{instead} FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -276,12 +268,9 @@ def _with_share(
             f"{record.data}",
         )
 
-    import trio
+    from azfilesfs.daemon.connecting import credentials_for, on_share
 
-    from azfilesfs.client import ClientOptions, ShareServiceClient
-    from azfilesfs.daemon.credentials import ReloadingCredentials
-
-    credentials = ReloadingCredentials(_sources(arguments, share))
+    credentials = credentials_for(sources_of(Place(share), arguments), None)
     if credentials.endpoint.account != account:
         raise CommandFailed(
             ExitCode.USAGE,
@@ -289,17 +278,4 @@ def _with_share(
             f"{credentials.endpoint.account}",
         )
 
-    async def connected() -> T:
-        options = ClientOptions(ca_file=credentials.ca_file)
-        async with ShareServiceClient.open(credentials.endpoint, credentials, options) as service:
-            return await work(service.share(share))
-
-    return trio.run(connected)
-
-
-def _sources(arguments: argparse.Namespace, share: str) -> CredentialSources:
-    flags = given(arguments, CREDENTIAL_OPTIONS)
-    if arguments.config is not None:
-        flags["config"] = arguments.config
-    file, name = load_file(flags, os.environ, "mount", share)
-    return credential_sources(flags, os.environ, file, name)
+    return on_share(credentials, share, work)

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     UNSENT_DATA = 10
     NOT_MOUNTED = 11
     STILL_DRAINING = 12
+    LEASED = 13
     INTERNAL = 70
     INTERRUPTED = 130
 

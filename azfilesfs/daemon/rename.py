@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 
-import trio
-
-from azfilesfs.client import ClientOptions, ShareClient, ShareServiceClient
+from azfilesfs.client import ShareClient
 from azfilesfs.config.credentials import CredentialSources
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
-from azfilesfs.daemon.credentials import ReloadingCredentials
+from azfilesfs.daemon.connecting import credentials_for, on_share
 from azfilesfs.daemon.failures import to_command_failure
 from azfilesfs.errors import (
     AzureFilesError,
@@ -24,24 +22,26 @@ from azfilesfs.model.paths import SharePath
 
 
 def rename(
-    sources: CredentialSources, share: str, source: str, destination: str, *, replace: bool
+    sources: CredentialSources,
+    share: str,
+    source: str,
+    destination: str,
+    *,
+    replace: bool,
+    endpoint: str | None = None,
 ) -> None:
     """Rename a file or directory of a share; paths are spelled as on a mount. Blocks.
+
+    With ``endpoint``, that of the mount which the paths are on, the credentials must be for it.
 
     Raises:
         CommandFailed: it could not be done.
         ConfigurationError: a path or the credentials cannot be right.
     """
-    credentials = ReloadingCredentials(sources)
+    credentials = credentials_for(sources, endpoint)
     old, new = _path(source), _path(destination)
-
-    async def work() -> None:
-        options = ClientOptions(ca_file=credentials.ca_file)
-        async with ShareServiceClient.open(credentials.endpoint, credentials, options) as service:
-            await _rename(service.share(share), old, new, replace=replace)
-
     try:
-        trio.run(work)
+        on_share(credentials, share, lambda client: _rename(client, old, new, replace=replace))
     except (FileNotFound, ParentNotFound) as error:
         raise CommandFailed(
             ExitCode.NOT_FOUND, f"{source}: there is no such file: {error}"
