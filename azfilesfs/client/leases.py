@@ -91,6 +91,18 @@ class LeaseOperations(ShareOperations):
             if not error.may_have_been_applied:
                 raise
 
+    def is_in_doubt(self, lease_id: str) -> bool:
+        """Tell whether a fenced change that carried this id may still arrive at the service.
+
+        Its answer was lost, or nobody waited for it. A late change is accepted as long as the id is
+        the active one: so an id in doubt is not used again.
+        """
+        return lease_id in self._pipeline.doubtful_leases
+
+    def forget_doubt(self, lease_id: str) -> None:
+        """Drop what is remembered of an id that is never used again."""
+        self._pipeline.doubtful_leases.discard(lease_id)
+
     async def _lease_file(
         self,
         path: SharePath,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypedDict, TypeVar, Unpack
 
 from azfilesfs.client.pipeline import Pipeline
-from azfilesfs.client.requests import Buffer, Call, Target, check_sendable
+from azfilesfs.client.requests import Buffer, Call, Fence, Target, check_sendable
 from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import WireAnswer
 from azfilesfs.model.paths import SharePath, check_share_name
@@ -38,14 +38,15 @@ class CallParts(TypedDict, total=False):
 class ShareOperations:
     """Base of the operations on one share; each subclass adds one subject."""
 
-    def __init__(self, pipeline: Pipeline, name: str) -> None:
-        """Address a share.
+    def __init__(self, pipeline: Pipeline, name: str, fence: Fence | None = None) -> None:
+        """Address a share; ``fence`` is asked before each attempt at a change.
 
         Raises:
             InvalidShareName: the name is malformed.
         """
         check_share_name(name)
         self._pipeline = pipeline
+        self._fence = fence
         self.name = name
 
     @property
@@ -72,6 +73,7 @@ class ShareOperations:
             share=self.name,
             path=path,
             query={key: value for key, value in given.items() if value is not None},
+            fence=self._fence,
             **parts,
         )
 

@@ -23,7 +23,7 @@ from azfilesfs.client.endpoint import Endpoint
 from azfilesfs.client.gate import BreakerGate
 from azfilesfs.client.options import ClientOptions, NullObserver, RetryEvent
 from azfilesfs.client.progress import Counted, Progress
-from azfilesfs.client.requests import SMALL_ANSWER_BYTES, Call
+from azfilesfs.client.requests import LEASE_HEADERS, SMALL_ANSWER_BYTES, Call
 from azfilesfs.client.service_errors import error_of
 from azfilesfs.client.transport import Transport, WireAnswer, WireRequest, WireStream
 from azfilesfs.client.wire import signed_request
@@ -51,6 +51,7 @@ class Pipeline:
         self._gate = BreakerGate(options.breaker, self._observer)
         self._version = options.version
         self._is_version_confirmed = False
+        self.doubtful_leases: set[str] = set()
         self._clock: Callable[[], float] = time.time
 
     @property
@@ -85,6 +86,7 @@ class Pipeline:
             error, cancelled = caught, False
             raise
         finally:
+            self._note_doubt(progress, cancelled=cancelled)
             self._tell_operation(progress, error, cancelled=cancelled)
 
     @asynccontextmanager
@@ -132,6 +134,8 @@ class Pipeline:
     async def _attempt(self, progress: Progress, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
         call = progress.call
         async with self._admitted(progress) as request:
+            if call.fence is not None and call.mutates:
+                await call.fence()
             answer = await self._transport.send(request, _limit(call))
             progress.received = len(answer.body)
             self._judge(progress, request, answer)
@@ -300,6 +304,16 @@ class Pipeline:
         progress.is_ambiguous |= progress.in_flight and progress.call.mutates
         self._complete(progress, error)
         return error
+
+    def _note_doubt(self, progress: Progress, *, cancelled: bool) -> None:
+        """Remember the lease ids of a change that may still arrive, also where a repetition of it
+        was answered.
+        """
+        call = progress.call
+        is_open = progress.is_ambiguous or (cancelled and progress.in_flight)
+        if is_open and call.mutates and call.fence is not None:
+            carried = (call.headers.get(name) for name in LEASE_HEADERS)
+            self.doubtful_leases.update(lease for lease in carried if lease is not None)
 
     def _tell_operation(
         self, progress: Progress, error: errors.AzureFilesError | None, *, cancelled: bool

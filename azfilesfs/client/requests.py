@@ -82,6 +82,14 @@ def _nothing() -> Mapping[str, str]:
 
 
 Settle = Callable[[AzureFilesError], Awaitable[WireAnswer | None]]
+Fence = Callable[[], Awaitable[None]]
+"""Asked before each attempt at a change; what it raises keeps the attempt from being sent."""
+
+LEASE_HEADERS: Final = (
+    "x-ms-lease-id",
+    "x-ms-source-lease-id",
+    "x-ms-destination-lease-id",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +115,7 @@ class Call:
         since: oldest service version at which the request means what it says.
         settle: asked after an ambiguous failure whether the request took effect after all; its
             answer then stands for the request's own.
+        fence: asked before each attempt, where ``mutates``.
     """
 
     name: str
@@ -125,6 +134,7 @@ class Call:
     body_limit: int | None = SMALL_ANSWER_BYTES
     since: str = ""
     settle: Settle | None = None
+    fence: Fence | None = None
 
     @property
     def shown_path(self) -> str | None:

@@ -19,7 +19,7 @@ from azfilesfs.client.pipeline import Pipeline
 from azfilesfs.client.ranges import RangeOperations
 from azfilesfs.client.reads import ReadOperations
 from azfilesfs.client.renames import RenameOperations
-from azfilesfs.client.requests import Call, Target
+from azfilesfs.client.requests import Call, Fence, Target
 from azfilesfs.client.responses import ShareItem, share_item_of
 from azfilesfs.client.share_leases import ShareLeaseOperations
 from azfilesfs.client.shares import ShareManagement
@@ -55,6 +55,14 @@ class ShareClient(
     through at once; a request that changes something may have taken effect then, or may still do
     so.
     """
+
+    def fenced(self, fence: Fence) -> ShareClient:
+        """Return this client with a fence before every change.
+
+        It is awaited before each attempt, the last thing before the request is sent; what it raises
+        ends the call, and nothing is sent.
+        """
+        return ShareClient(self._pipeline, self.name, fence)
 
 
 class ShareServiceClient:

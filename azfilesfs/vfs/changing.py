@@ -98,7 +98,9 @@ class AttributeChanger:
         is_certain = known.content_type is not None and known.content_md5 is None
         if is_certain and self._context.tree.is_known(inode):
             return known
-        return (await self._context.share.get_file_properties(path)).content
+        return (
+            await self._context.share.get_file_properties(path, lease_id=inode.lease_id)
+        ).content
 
     async def _send_times(self, inode: Inode, mtime_ns: int, ctime_ns: int) -> None:
         times, share = Times(last_write_ns=mtime_ns, change_ns=ctime_ns), self._context.share
@@ -108,7 +110,9 @@ class AttributeChanger:
                 answer = await share.set_directory_properties(path, times=times)
             else:
                 content = await self._content_headers(inode, path)
-                answer = await share.set_file_properties(path, times=times, content=content)
+                answer = await share.set_file_properties(
+                    path, times=times, content=content, lease_id=inode.lease_id
+                )
         self._context.tree.check_identity(inode, answer)
         if inode.is_directory:
             inode.local_mtime_ns = None

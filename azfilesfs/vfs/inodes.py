@@ -69,14 +69,16 @@ class Inode:
             does not record.
         pages_of: the version that the kernel's pages of this file show, as far as we let it keep
             them.
+        lease_id: of the lease that this mount holds on the file, None without one; every request
+            about the file carries it (vfs/locking keeps it true).
         changes: counts local changes, so that an answer that was under way meanwhile is not
             believed.
     """
 
     __slots__ = (
         "atime_ns", "changes", "checked_at", "children", "created_here", "dirty", "handles", "kind",
-        "link", "link_of", "local_mtime_ns", "lock", "lookups", "name", "number", "pages_of",
-        "parent", "parked", "place", "properties", "root_path", "writers",
+        "lease_id", "link", "link_of", "local_mtime_ns", "lock", "lookups", "name", "number",
+        "pages_of", "parent", "parked", "place", "properties", "root_path", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +110,7 @@ class Inode:
         self.atime_ns: int | None = None
         self.changes = 0
         self.pages_of: Validator | None = None
+        self.lease_id: str | None = None
         self.lock = trio.Lock()
 
     @property

@@ -252,10 +252,12 @@ class Namespace:
             VfsError: ESTALE where the path is gone or shows another file; the inode is lost then.
         """
         share, asked_at, changes = self._context.share, self._context.now(), inode.changes
-        ask = share.get_directory_properties if inode.is_directory else share.get_file_properties
         try:
             async with self._context.gate.path(inode) as path:
-                properties = await ask(path)
+                if inode.is_directory:
+                    properties = await share.get_directory_properties(path)
+                else:
+                    properties = await share.get_file_properties(path, lease_id=inode.lease_id)
         except _MISSING:
             if inode.changes == changes:
                 self._tree.lose(inode)

@@ -74,7 +74,7 @@ class Remover:
         try:
             async with self._context.gate.path(inode) as path:
                 with self._doubting(inode):
-                    await self._context.share.delete_file(path)
+                    await self._context.share.delete_file(path, lease_id=inode.lease_id)
         except _MISSING:
             self._context.tree.lose(inode)
             raise VfsError(errno.ENOENT, "another client removed it") from None
@@ -93,7 +93,10 @@ class Remover:
             # Shielded: a rename whose answer nobody waits for would leave handles without a file.
             with self._doubting(inode), trio.CancelScope(shield=True):
                 answer = await self._context.share.rename_file(
-                    inode.path(), place, expected_file_id=inode.file_id
+                    inode.path(),
+                    place,
+                    expected_file_id=inode.file_id,
+                    source_lease_id=inode.lease_id,
                 )
             self.parked(inode)
             inode.parked = place
@@ -157,7 +160,7 @@ async def discard_nameless(context: Context, inode: Inode) -> None:
     parked, inode.parked = inode.parked, None
     if parked is not None:
         try:
-            await context.share.delete_file(parked)
+            await context.share.delete_file(parked, lease_id=inode.lease_id)
         except (FileNotFound, ParentNotFound):
             return
         except AzureFilesError as error:

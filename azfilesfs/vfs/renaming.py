@@ -157,6 +157,8 @@ class Renamer:
                     # Without a target that we know there may be one that we do not know yet.
                     replace=not keeps_target,
                     expected_file_id=source.file_id,
+                    source_lease_id=source.lease_id,
+                    destination_lease_id=target.lease_id if target is not None else None,
                 )
                 self._replaced(target, copy)
                 self._moved(source, new_parent, name, answer)

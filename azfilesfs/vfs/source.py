@@ -19,7 +19,11 @@ class InodeSource:
     def __init__(self, context: Context, inode: Inode) -> None:
         self._context = context
         self._inode = inode
-        self.lease_id: str | None = None
+
+    @property
+    def lease_id(self) -> str | None:
+        """The lease that we hold on the file now."""
+        return self._inode.lease_id
 
     def held(self) -> AbstractAsyncContextManager[SharePath]:
         """Hold the path of the file still for one request."""

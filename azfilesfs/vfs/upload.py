@@ -137,7 +137,7 @@ class Uploader:
         dirty.begin_sending(plan.mtime_ns)
         async with self._context.gate.path(inode) as path:
             created = await self._context.share.create_file(
-                path, plan.size, data=data, times=plan.times()
+                path, plan.size, data=data, times=plan.times(), lease_id=inode.lease_id
             )
         return replace(created, content=NEW_CONTENT)
 
@@ -165,7 +165,7 @@ class Uploader:
     async def _head(self, inode: Inode) -> Properties | None:
         async with self._context.gate.path(inode) as path:
             try:
-                return await self._context.share.get_file_properties(path)
+                return await self._context.share.get_file_properties(path, lease_id=inode.lease_id)
             except _MISSING:
                 return None
 
@@ -197,7 +197,11 @@ class Uploader:
         for size in sizes or ([remote.size] if content is not None else []):
             async with self._context.gate.path(inode) as path:
                 answer = await self._context.share.set_file_properties(
-                    path, size=size, content=content, times=Times(last_write_ns=PRESERVE)
+                    path,
+                    size=size,
+                    content=content,
+                    times=Times(last_write_ns=PRESERVE),
+                    lease_id=inode.lease_id,
                 )
             remote = merged(remote, answer, size, content)
             content = None
@@ -216,7 +220,7 @@ class Uploader:
         async with self._context.gate.path(inode) as path:
             # The service clears the HTTP headers where they are not sent again.
             answer = await self._context.share.set_file_properties(
-                path, times=plan.times(), content=remote.content
+                path, times=plan.times(), content=remote.content, lease_id=inode.lease_id
             )
         return await self._complete(inode, merged(remote, answer, plan.size, None))
 
@@ -235,7 +239,11 @@ class Uploader:
                 try:
                     async with self._context.gate.path(inode) as path:
                         written = await self._context.share.put_range(
-                            path, piece.start, dirty.staged.read(piece), preserve_last_write=True
+                            path,
+                            piece.start,
+                            dirty.staged.read(piece),
+                            preserve_last_write=True,
+                            lease_id=inode.lease_id,
                         )
                 except (AzureFilesError, VfsError, OSError) as error:
                     failures.append(error)
