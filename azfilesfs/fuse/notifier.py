@@ -13,7 +13,8 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
+from typing import Final, TypeVar
 
 import pyfuse3
 import trio
@@ -21,7 +22,10 @@ import trio
 _log = logging.getLogger(__name__)
 
 QUEUE_LIMIT: Final = 4096
-"""More than this are dropped: timeouts and the next open bring the kernel to the truth anyway."""
+"""More pages or names than this are dropped: timeouts and opens bring the kernel to the truth."""
+
+_BATCH: Final = 256
+"""Dropped by one call of the thread; pages go before names, for a program may wait for them."""
 
 _HARMLESS: Final = frozenset(
     {
@@ -52,6 +56,9 @@ class _Name:
         pyfuse3.invalidate_entry(self.parent, self.name)
 
 
+_T = TypeVar("_T", _Pages, _Name)
+
+
 class PyfuseNotifier:
     """The kernel's side of one mount, as the filesystem sees it.
 
@@ -62,7 +69,9 @@ class PyfuseNotifier:
     def __init__(self, limit: int = QUEUE_LIMIT) -> None:
         """Start with an empty queue, detached."""
         self._limit = limit
-        self._waiting: dict[_Pages | _Name, None] = {}
+        self._pages: dict[_Pages, None] = {}
+        self._names: dict[_Name, None] = {}
+        self._dropping = 0
         self._wakeup = trio.Event()
         self._attached = False
         self._idle = threading.Event()
@@ -76,7 +85,13 @@ class PyfuseNotifier:
     def detach(self) -> None:
         """Tell it nothing from now on, and forget what waits."""
         self._attached = False
-        self._waiting.clear()
+        self._pages.clear()
+        self._names.clear()
+
+    @property
+    def backlog(self) -> int:
+        """Return how many pages and entries wait to be dropped."""
+        return len(self._pages) + len(self._names) + self._dropping
 
     def forget_attributes(self, ino: int) -> None:
         """Drop the kernel's attributes of an inode, not its pages; at once."""
@@ -85,32 +100,43 @@ class PyfuseNotifier:
 
     def forget_pages(self, ino: int) -> None:
         """Drop the kernel's pages of an inode, soon."""
-        self._enqueue(_Pages(ino))
+        self._enqueue(self._pages, _Pages(ino))
 
     def forget_entry(self, parent: int, name: bytes) -> None:
         """Drop the kernel's entry for a name, soon."""
-        self._enqueue(_Name(parent, name))
+        self._enqueue(self._names, _Name(parent, name))
 
-    def _enqueue(self, item: _Pages | _Name) -> None:
-        if not self._attached or item in self._waiting:
+    def _enqueue(self, queue: dict[_T, None], item: _T) -> None:
+        if not self._attached or item in queue:
             return
-        if len(self._waiting) >= self._limit:
+        if len(queue) >= self._limit:
             if not self.dropped:
                 _log.warning("more than %d invalidations wait for the kernel", self._limit)
             self.dropped += 1
             return
-        self._waiting[item] = None
+        queue[item] = None
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Work off the queue until cancelled; that leaves a thread inside the kernel behind."""
+        """Work off the queues until cancelled; that leaves a thread inside the kernel behind."""
         while True:
             await self._wakeup.wait()
             self._wakeup = trio.Event()
-            while self._waiting:
-                batch, self._waiting = list(self._waiting), {}
+            while batch := self._next_batch():
                 self._idle.clear()
+                self._dropping = len(batch)
                 await trio.to_thread.run_sync(self._drop, batch, abandon_on_cancel=True)
+                self._dropping = 0
+
+    def _next_batch(self) -> list[_Pages | _Name]:
+        batch: list[_Pages | _Name] = list(islice(self._pages, _BATCH))
+        batch += islice(self._names, _BATCH - len(batch))
+        for item in batch:
+            if isinstance(item, _Pages):
+                del self._pages[item]
+            else:
+                del self._names[item]
+        return batch
 
     def _drop(self, batch: list[_Pages | _Name]) -> None:
         try:

@@ -33,6 +33,18 @@ def fold(name: str) -> str:
     return "".join(_fold_character(character) for character in name)
 
 
+def name_key(name: str) -> str:
+    """Return a key that is equal for names that the service takes for one.
+
+    For most names it is the name itself, the same object: a table of many names needs no second
+    copy of each.
+    """
+    if name.isascii():
+        lower = name.lower()
+        return name if lower == name else lower
+    return fold(name)
+
+
 def _fold_character(character: str) -> str:
     upper = character.upper()
     if len(upper) != 1 or (upper.isascii() and not character.isascii()):

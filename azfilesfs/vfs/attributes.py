@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from azfilesfs.model.properties import ListedEntry, Properties
+from azfilesfs.model.properties import Basics, ListedEntry, Properties
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.types import Attrs, Entry
@@ -27,9 +27,9 @@ class AttributeView:
         """
         if inode.is_directory:
             return self._directory(inode)
-        properties, dirty = inode.properties, inode.dirty
-        size = dirty.size if dirty is not None else (properties.size if properties else 0)
-        mtime, ctime = self._remote_times(properties)
+        basics, dirty = _basics(inode), inode.dirty
+        size = dirty.size if dirty is not None else (basics.size if basics is not None else 0)
+        mtime, ctime = self._remote_times(basics)
         if dirty is not None:
             mtime = mtime if dirty.mtime_ns is None else dirty.mtime_ns
             ctime = ctime if dirty.ctime_ns is None else dirty.ctime_ns
@@ -40,10 +40,10 @@ class AttributeView:
 
     def of_listed(self, number: int, listed: ListedEntry) -> Attrs:
         """Return the attributes of an entry that has no inode yet."""
-        properties = listed.properties
-        mtime, ctime = self._remote_times(properties)
-        mode = self._dir_mode if properties.is_directory else self._file_mode
-        return self._attrs(number, mode, properties.size, mtime, ctime, None)
+        basics = listed.basics()
+        mtime, ctime = self._remote_times(basics)
+        mode = self._dir_mode if basics.is_directory else self._file_mode
+        return self._attrs(number, mode, basics.size, mtime, ctime, None)
 
     def entry(self, inode: Inode, *, exact_name: bool = True) -> Entry:
         """Return the attributes with the time for which the kernel may believe them.
@@ -59,21 +59,19 @@ class AttributeView:
         return Entry(self.of(inode), fresh if exact_name else 0.0, fresh)
 
     def _directory(self, inode: Inode) -> Attrs:
-        mtime, ctime = self._remote_times(inode.properties)
+        mtime, ctime = self._remote_times(_basics(inode))
         if inode.local_mtime_ns is not None:
             mtime, ctime = max(mtime, inode.local_mtime_ns), max(ctime, inode.local_mtime_ns)
         return self._attrs(inode.number, self._dir_mode, 0, mtime, ctime, inode.atime_ns)
 
-    def _remote_times(self, properties: Properties | None) -> tuple[int, int]:
-        if properties is None:
+    def _remote_times(self, basics: Basics | Properties | None) -> tuple[int, int]:
+        if basics is None:
             return self._started_ns, self._started_ns
-        known = (
-            properties.last_write_time_ns,
-            properties.change_time_ns,
-            properties.last_modified_ns,
-        )
+        mtime, ctime = basics.last_write_time_ns, basics.change_time_ns
+        if mtime is not None and ctime is not None:
+            return mtime, ctime
+        known = (mtime, ctime, basics.last_modified_ns)
         fallback = next((time for time in known if time is not None), self._started_ns)
-        mtime, ctime = properties.last_write_time_ns, properties.change_time_ns
         return fallback if mtime is None else mtime, fallback if ctime is None else ctime
 
     def _attrs(
@@ -90,3 +88,8 @@ class AttributeView:
             mtime_ns=mtime,
             ctime_ns=ctime,
         )
+
+
+def _basics(inode: Inode) -> Basics | Properties | None:
+    shown = inode.shown
+    return shown.basics() if isinstance(shown, ListedEntry) else shown

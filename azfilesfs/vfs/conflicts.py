@@ -89,7 +89,7 @@ class ConflictResolver:
         """Keep the changes of a file that a lookup or listing shows to be gone or replaced."""
         # An upload pass that is under way finds out by itself, and must not lose its staged file
         # meanwhile.
-        if inode.dirty is not None and inode.place is Place.LINKED and not inode.lock.locked():
+        if inode.dirty is not None and inode.place is Place.LINKED and not inode.is_locked:
             self.give_up(inode, inode.dirty, None)
 
     def _leave(self, inode: Inode, remote: Properties | None) -> None:

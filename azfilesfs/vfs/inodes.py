@@ -8,17 +8,20 @@ that runs between two checkpoints has the table to itself, so the table needs no
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from azfilesfs.model.paths import SharePath, fold
-from azfilesfs.model.properties import EntryKind, Properties
+from azfilesfs.model.paths import SharePath, name_key
+from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.seldom import Seldom
 from azfilesfs.vfs.types import ROOT_INODE
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOCAL_NUMBER = 2
 _LOCAL_NUMBERS_END = 1 << 62
+_NEVER: Final = float("-inf")
 
 
 class Place(Enum):
@@ -47,6 +51,9 @@ class Place(Enum):
     """It was removed or replaced by other hands: every use is ESTALE."""
 
 
+_NO_CHILDREN: Final[Mapping[str, Inode]] = MappingProxyType({})
+
+
 class Inode:
     """One file, directory or symbolic link.
 
@@ -54,13 +61,13 @@ class Inode:
         number: what the kernel calls it; kept until FORGET even where the file id comes later.
         parent: the directory that holds it, None for the root and for what is unlinked.
         name: the service's spelling.
-        properties: the last answer of the service about it, None while LOCAL.
-        checked_at: trio clock at which ``properties`` was known to be true, -inf for never.
+        shown: the last answer of the service about it in the form in which it came, None while
+            LOCAL; a listing's is much smaller.
+        checked_at: trio clock at which ``shown`` was known to be true, -inf for never.
         parked: where the content of an UNLINKED file is on the service, None where it is only
             local.
         lookups: the kernel's lookup count. handles, writers: open file handles, and those open for
             writing.
-        children: the inodes in the table whose parent this is, by folded name.
         dirty: local changes not yet on the service.
         created_here: we created it and it is still empty there, so that one Create File may bring
             its first content.
@@ -76,10 +83,24 @@ class Inode:
     """
 
     __slots__ = (
-        "atime_ns", "changes", "checked_at", "children", "created_here", "dirty", "handles", "kind",
-        "lease_id", "link", "link_of", "local_mtime_ns", "lock", "lookups", "name", "number",
-        "pages_of", "parent", "parked", "place", "properties", "root_path", "writers",
+        "_aside", "_children", "checked_at", "kind", "lookups", "name", "number",
+        "parent", "place", "shown",
     )  # fmt: skip
+
+    parked: Seldom[SharePath | None] = Seldom(None)
+    root_path: Seldom[SharePath | None] = Seldom(None)
+    handles: Seldom[int] = Seldom(0)
+    writers: Seldom[int] = Seldom(0)
+    dirty: Seldom[DirtyFile | None] = Seldom(None)
+    created_here: Seldom[bool] = Seldom(False)
+    link: Seldom[bytes | None] = Seldom(None)
+    link_of: Seldom[Validator | None] = Seldom(None)
+    local_mtime_ns: Seldom[int | None] = Seldom(None)
+    atime_ns: Seldom[int | None] = Seldom(None)
+    changes: Seldom[int] = Seldom(0)
+    pages_of: Seldom[Validator | None] = Seldom(None)
+    lease_id: Seldom[str | None] = Seldom(None)
+    _lock: Seldom[trio.Lock | None] = Seldom(None)
 
     def __init__(
         self,
@@ -87,31 +108,62 @@ class Inode:
         kind: EntryKind,
         parent: Inode | None,
         name: str,
-        properties: Properties | None,
+        shown: Properties | ListedEntry | None,
     ) -> None:
+        self._aside: dict[str, Any] | None = None
+        self._children: dict[str, Inode] | None = None
+        self.shown = shown
         self.number = number
         self.kind = kind
         self.parent = parent
         self.name = name
-        self.properties = properties
-        self.place = Place.LINKED if properties is not None else Place.LOCAL
-        self.checked_at = float("-inf")
-        self.parked: SharePath | None = None
-        self.root_path: SharePath | None = None
+        self.place = Place.LINKED if shown is not None else Place.LOCAL
+        self.checked_at = _NEVER
         self.lookups = 0
-        self.handles = 0
-        self.writers = 0
-        self.children: dict[str, Inode] = {}
-        self.dirty: DirtyFile | None = None
-        self.created_here = False
-        self.link: bytes | None = None
-        self.link_of: Validator | None = None
-        self.local_mtime_ns: int | None = None
-        self.atime_ns: int | None = None
-        self.changes = 0
-        self.pages_of: Validator | None = None
-        self.lease_id: str | None = None
-        self.lock = trio.Lock()
+
+    @property
+    def properties(self) -> Properties | None:
+        """The last answer of the service about it, None while LOCAL."""
+        shown = self.shown
+        return shown.properties if isinstance(shown, ListedEntry) else shown
+
+    @properties.setter
+    def properties(self, properties: Properties) -> None:
+        """Take an answer."""
+        self.shown = properties
+
+    @property
+    def children(self) -> Mapping[str, Inode]:
+        """The inodes in the table whose parent this is, by the key of their name."""
+        return _NO_CHILDREN if self._children is None else self._children
+
+    @property
+    def lock(self) -> trio.Lock:
+        """One upload, truncation or rename of this file at a time; made when first asked for."""
+        lock = self._lock
+        if lock is None:
+            lock = self._lock = trio.Lock()
+        return lock
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether somebody holds the lock."""
+        lock = self._lock
+        return lock is not None and lock.locked()
+
+    def adopt(self, key: str, child: Inode) -> None:
+        """Note a child under the key of its name."""
+        if self._children is None:
+            self._children = {}
+        self._children[key] = child
+
+    def disown(self, key: str, child: Inode) -> None:
+        """Forget a child, if it is the one that is known under this key."""
+        children = self._children
+        if children is not None and children.get(key) is child:
+            del children[key]
+            if not children:
+                self._children = None
 
     @property
     def is_directory(self) -> bool:
@@ -131,7 +183,7 @@ class Inode:
     @property
     def file_id(self) -> int | None:
         """The service's id, None while LOCAL or where the service did not say."""
-        return self.properties.file_id if self.properties is not None else None
+        return self.shown.file_id if self.shown is not None else None
 
     @property
     def is_named(self) -> bool:
@@ -172,7 +224,10 @@ class InodeTable:
 
     Invariant: every inode in the table is under its number; under its file id if it has one that no
         other inode holds; and, while it
-    is named, among its parent's children under its folded name.
+    is named, among its parent's children under the key of its name.
+
+    An inode whose number is its file id, as most are, is found under it by the first table; the
+    others are in ``_by_other_id``.
 
     ``on_drop`` is called with an inode that leaves the table.
     """
@@ -182,7 +237,7 @@ class InodeTable:
         self.root.place = Place.LINKED
         self.root.root_path = root_path
         self._by_number: dict[int, Inode] = {ROOT_INODE: self.root}
-        self._by_id: dict[int, Inode] = {}
+        self._by_other_id: dict[int, Inode] = {}
         self._next_local = _FIRST_LOCAL_NUMBER
         self.on_drop: Callable[[Inode], None] = lambda inode: None
 
@@ -198,11 +253,27 @@ class InodeTable:
 
     def file_id(self, file_id: int) -> Inode | None:
         """Find an inode by the service's id."""
-        return self._by_id.get(file_id)
+        found = self._by_other_id.get(file_id)
+        if found is not None:
+            return found
+        inode = self._by_number.get(file_id)
+        if inode is None or inode.place is Place.GONE or inode.file_id != file_id:
+            return None
+        return inode
 
     def child(self, parent: Inode, name: str) -> Inode | None:
         """Find an inode by its place; ``name`` in any case."""
-        return parent.children.get(fold(name))
+        return parent.children.get(name_key(name))
+
+    def oldest(self, count: int) -> list[Inode]:
+        """Return the inodes that are in the table for longest, or were last told to be renewed."""
+        return list(islice(self._by_number.values(), count))
+
+    def renew(self, inodes: Iterable[Inode]) -> None:
+        """Make inodes the newest ones for ``oldest``."""
+        for inode in inodes:
+            if self._by_number.pop(inode.number, None) is not None:
+                self._by_number[inode.number] = inode
 
     def number_for(self, file_id: int | None) -> int:
         """Return the number that a new inode with this file id would get, without reserving it."""
@@ -213,40 +284,48 @@ class InodeTable:
         return self._next_local
 
     def add(
-        self, parent: Inode, name: str, kind: EntryKind, properties: Properties | None
+        self, parent: Inode, name: str, kind: EntryKind, shown: Properties | ListedEntry | None
     ) -> Inode:
-        """Make an inode for a name that no inode holds; without properties it is LOCAL."""
-        file_id = properties.file_id if properties is not None else None
-        inode = Inode(self.number_for(file_id), kind, parent, name, properties)
+        """Make an inode for a name that no inode holds; without an answer it is LOCAL."""
+        file_id = shown.file_id if shown is not None else None
+        inode = Inode(self.number_for(file_id), kind, parent, name, shown)
         if inode.number == self._next_local:
             self._next_local = (self._next_local + 1) % _LOCAL_NUMBERS_END or _FIRST_LOCAL_NUMBER
         self._by_number[inode.number] = inode
-        if file_id is not None:
-            self._by_id.setdefault(file_id, inode)
-        parent.children[fold(name)] = inode
+        if file_id is not None and self.file_id(file_id) is None:
+            self._by_other_id[file_id] = inode
+        parent.adopt(name_key(name), inode)
         return inode
 
-    def learn_id(self, inode: Inode, properties: Properties) -> None:
+    def learn_id(self, inode: Inode, shown: Properties | ListedEntry) -> None:
         """Take an answer that may bring the file id, or another one after a copy took the content's
         place.
         """
-        old = inode.file_id
-        if old is not None and self._by_id.get(old) is inode:
-            del self._by_id[old]
-        inode.properties = properties
-        if properties.file_id is not None:
-            self._by_id[properties.file_id] = inode
+        self._forget_id(inode)
+        inode.shown = shown
+        file_id = shown.file_id
+        if file_id is None:
+            return
+        if file_id == inode.number and inode.place is not Place.GONE:
+            self._by_other_id.pop(file_id, None)
+        else:
+            self._by_other_id[file_id] = inode
+
+    def _forget_id(self, inode: Inode) -> None:
+        file_id = inode.file_id
+        if file_id is not None and self._by_other_id.get(file_id) is inode:
+            del self._by_other_id[file_id]
 
     def move(self, inode: Inode, parent: Inode, name: str) -> None:
         """Give a named inode another place.
 
         Whoever held that place must have been taken out before.
         """
-        old_parent, old_key = inode.parent, fold(inode.name)
-        if old_parent is not None and old_parent.children.get(old_key) is inode:
-            del old_parent.children[old_key]
+        old_parent = inode.parent
+        if old_parent is not None:
+            old_parent.disown(name_key(inode.name), inode)
         inode.parent, inode.name = parent, name
-        parent.children[fold(name)] = inode
+        parent.adopt(name_key(name), inode)
         if old_parent is not None and old_parent is not parent:
             self.drop_if_unused(old_parent)
 
@@ -255,9 +334,8 @@ class InodeTable:
         if inode.is_named:
             self._unname(inode)
         inode.place = place
-        file_id = inode.file_id
-        if place is Place.GONE and file_id is not None and self._by_id.get(file_id) is inode:
-            del self._by_id[file_id]
+        if place is Place.GONE:
+            self._forget_id(inode)
         self.drop_if_unused(inode)
 
     @contextmanager
@@ -282,27 +360,24 @@ class InodeTable:
             parent = current.parent
             del self._by_number[current.number]
             self.on_drop(current)
-            if current.file_id is not None and self._by_id.get(current.file_id) is current:
-                del self._by_id[current.file_id]
-            if parent is not None and parent.children.get(fold(current.name)) is current:
-                del parent.children[fold(current.name)]
+            self._forget_id(current)
+            if parent is not None:
+                parent.disown(name_key(current.name), current)
             current = parent
 
     def _is_unused(self, inode: Inode) -> bool:
         return (
             inode.lookups <= 0
-            and inode.handles == 0
             and not inode.children
+            and inode.handles == 0
             and inode.dirty is None
             and self._by_number.get(inode.number) is inode
-            and not inode.lock.locked()
+            and not inode.is_locked
         )
 
     def _unname(self, inode: Inode) -> None:
         parent, inode.parent = inode.parent, None
         if parent is None:
             return
-        key = fold(inode.name)
-        if parent.children.get(key) is inode:
-            del parent.children[key]
+        parent.disown(name_key(inode.name), inode)
         self.drop_if_unused(parent)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from azfilesfs.model.paths import fold
+from azfilesfs.model.paths import name_key
 from azfilesfs.model.properties import ListedEntry
 from azfilesfs.vfs.inodes import Inode
 
@@ -42,7 +42,7 @@ class DirectoryView:
 
     def get(self, name: str) -> ListedEntry | None:
         """Find an entry by name in any case."""
-        return self.entries.get(fold(name))
+        return self.entries.get(name_key(name))
 
 
 class ListingCache:
@@ -85,7 +85,7 @@ class ListingCache:
         """Take a full listing that was asked for at a time; call it inside ``loading``."""
         entries: dict[str, ListedEntry] = {}
         for entry in listed:
-            entries.setdefault(fold(entry.name), entry)
+            entries.setdefault(name_key(entry.name), entry)
         view = self.view(directory)
         for key, own in view.own.items():
             if own is None:
@@ -99,7 +99,7 @@ class ListingCache:
 
     def put(self, directory: Inode, entry: ListedEntry) -> None:
         """Apply our own creation or change of an entry."""
-        view, key = self.view(directory), fold(entry.name)
+        view, key = self.view(directory), name_key(entry.name)
         view.changes += 1
         if view.loading:
             view.own[key] = entry
@@ -109,7 +109,7 @@ class ListingCache:
 
     def remove(self, directory: Inode, name: str) -> None:
         """Apply our own removal of an entry."""
-        view, key = self.view(directory), fold(name)
+        view, key = self.view(directory), name_key(name)
         view.changes += 1
         if view.loading:
             view.own[key] = None

@@ -62,58 +62,62 @@ class Tree:
 
     def materialize(self, parent: Inode, listed: ListedEntry, at: float) -> Inode:
         """Return the inode of an entry, found by file id, or made."""
-        inodes, properties = self.inodes, listed.properties
+        inodes, file_id = self.inodes, listed.file_id
         holder = inodes.child(parent, listed.name)
-        if holder is not None and self._is_same(holder, properties):
-            self.take(holder, properties, at)
+        if holder is not None and self._is_same(holder, listed):
+            self.take(holder, listed, at)
             holder.name = listed.name
             return holder
         if holder is not None and (holder.place is Place.LOCAL or holder.checked_at > at):
             return holder
         if holder is not None:
             self.lose(holder)
-        moved = inodes.file_id(properties.file_id) if properties.file_id is not None else None
-        if moved is not None and self._may_move(moved, parent, properties, at):
+        moved = inodes.file_id(file_id) if file_id is not None else None
+        if moved is not None and self._may_move(moved, parent, listed, at):
             inodes.move(moved, parent, listed.name)
             self.relocate(moved)
-            self.take(moved, properties, at)
+            self.take(moved, listed, at)
             return moved
-        inode = inodes.add(parent, listed.name, properties.kind, properties)
+        inode = inodes.add(parent, listed.name, listed.kind, listed)
         inode.checked_at = at
         return inode
 
-    def _is_same(self, inode: Inode, properties: Properties) -> bool:
-        if inode.properties is None or inode.kind is not properties.kind:
+    def _is_same(self, inode: Inode, listed: ListedEntry) -> bool:
+        if inode.shown is None or inode.kind is not listed.kind:
             return False
-        return inode.file_id is None or properties.file_id in {None, inode.file_id}
+        return inode.file_id is None or listed.file_id in {None, inode.file_id}
 
-    def _may_move(self, inode: Inode, parent: Inode, properties: Properties, at: float) -> bool:
+    def _may_move(self, inode: Inode, parent: Inode, listed: ListedEntry, at: float) -> bool:
         """Another host renamed an inode that we know.
 
         Its old place is stale, unless we moved it later than the answer.
         """
         return (
             inode.place is Place.LINKED
-            and inode.kind is properties.kind
+            and inode.kind is listed.kind
             and inode.checked_at <= at
             and inode not in parent.ancestors()
         )
 
-    def take(self, inode: Inode, properties: Properties, at: float) -> None:
+    def take(self, inode: Inode, answer: Properties | ListedEntry, at: float) -> None:
         """Take an answer about an inode.
 
         Older answers and those about dirty files change nothing.
         """
         if inode.dirty is not None or at < inode.checked_at:
             return
-        old = inode.properties
         inode.checked_at = at
-        says_less = not properties.content.content_type
-        if old is not None and says_less and old.validator() == properties.validator():
+        old = inode.shown
+        if old is answer:
+            return
+        shown = answer.properties if isinstance(answer, ListedEntry) else answer
+        before, after = inode.validator, shown.validator()
+        is_listed = isinstance(old, ListedEntry) and isinstance(answer, ListedEntry)
+        if old is not None and before == after and not shown.content.content_type and not is_listed:
             # A listing says less than a HEAD: what it lacks is kept while the version is the same.
             return
-        self.inodes.learn_id(inode, properties)
-        if old is not None and old.validator() != properties.validator():
+        self.inodes.learn_id(inode, answer)
+        if old is not None and before != after:
             inode.created_here = False
             self._kernel.forget_attributes(inode.number)
 

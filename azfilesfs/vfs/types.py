@@ -144,6 +144,10 @@ class KernelNotifier(Protocol):
     Never awaits; failures are the notifier's to log.
     """
 
+    @property
+    def backlog(self) -> int:
+        """Return how many pages and entries wait to be dropped."""
+
     def forget_attributes(self, ino: int) -> None:
         """Drop the kernel's attributes of an inode, not its pages. Safe from any task."""
 
@@ -156,6 +160,8 @@ class KernelNotifier(Protocol):
 
 class SilentKernel:
     """A notifier for a filesystem without a kernel above it."""
+
+    backlog = 0
 
     def forget_attributes(self, ino: int) -> None:
         """Do nothing."""

@@ -220,6 +220,7 @@ class RecordingKernel(SilentKernel):
         self.attributes: list[int] = []
         self.pages: list[int] = []
         self.entries: list[tuple[int, bytes]] = []
+        self.backlog = 0
 
     def forget_attributes(self, ino: int) -> None:
         """Take note."""

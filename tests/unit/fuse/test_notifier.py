@@ -62,6 +62,23 @@ async def test_a_repeated_wish_is_told_once(kernel, nursery):
     assert kernel == [("pages", 7), (1, b"name"), ("pages", 8)]
 
 
+async def test_pages_go_before_names(kernel, nursery):
+    """Somebody may wait for pages; names are dropped a few hundred at a time, and counted."""
+    notifier = PyfuseNotifier()
+    notifier.attach()
+    for number in range(600):
+        notifier.forget_entry(1, b"%d" % number)
+    notifier.forget_pages(7)
+    assert notifier.backlog == 601
+    nursery.start_soon(notifier.run)
+    await until_told(kernel, 601)
+    with trio.fail_after(10):
+        while notifier.backlog:
+            await trio.lowlevel.checkpoint()
+
+    assert kernel == [("pages", 7), *((1, b"%d" % number) for number in range(600))]
+
+
 @pytest.mark.expect_log("wait for the kernel")
 def test_the_queue_is_bounded(kernel, caplog):
     """Beyond the limit wishes are dropped and counted, with one line in the log."""

@@ -35,7 +35,7 @@ from azfilesfs.client.retry import default_rules
 from azfilesfs.emulator.app import EmulatorApp, create_app
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 from azfilesfs.model.limits import MIB
-from azfilesfs.model.paths import SharePath, fold
+from azfilesfs.model.paths import SharePath, name_key
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import NEWEST
 from azfilesfs.vfs.errors import VfsError
@@ -64,6 +64,7 @@ class RecordingKernel:
         self.attributes: list[int] = []
         self.pages: list[int] = []
         self.entries: list[tuple[int, bytes]] = []
+        self.backlog = 0
 
     def forget_attributes(self, ino: int) -> None:
         """Note it."""
@@ -405,7 +406,7 @@ async def idle(program: Program) -> None:
     """Wait until no upload runs and nothing is in flight."""
     with trio.fail_after(10):
         while program.fs._flusher._queued or any(
-            inode.lock.locked() for inode in program.fs._context.inodes
+            inode.is_locked for inode in program.fs._context.inodes
         ):
             await trio.sleep(0)
 
@@ -438,7 +439,7 @@ def check_tables(program: Program) -> None:
     known = {inode.number: inode for inode in table}
     for number, inode in known.items():
         assert table.number(number) is inode
-        assert not inode.lock.locked(), inode
+        assert not inode.is_locked, inode
         if inode.parent is not None:
             assert inode.is_named, inode
             assert known.get(inode.parent.number) is inode.parent, inode
@@ -448,7 +449,7 @@ def check_tables(program: Program) -> None:
         for key, child in inode.children.items():
             assert known.get(child.number) is child, (inode, child)
             assert child.parent is inode
-            assert fold(child.name) == key
+            assert name_key(child.name) == key
         if inode.is_named and inode.file_id is not None:
             assert table.file_id(inode.file_id) is inode, inode
         if inode.place is Place.LOCAL:

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from azfilesfs.model.paths import SharePath, fold
+from azfilesfs.model.paths import SharePath, name_key
 from azfilesfs.model.properties import EntryKind, Properties
 from azfilesfs.vfs.inodes import Inode, InodeTable, Place
 from tests.unit.vfs.harness import expect
@@ -249,7 +249,7 @@ class TableMachine(RuleBasedStateMachine):
             assert self.table.number(inode.number) is inode
             if inode.parent is not None:
                 assert self.alive(inode.parent)
-                assert inode.parent.children[fold(inode.name)] is inode
+                assert inode.parent.children[name_key(inode.name)] is inode
                 assert inode.is_named
             for child in inode.children.values():
                 assert child.parent is inode

@@ -2,6 +2,8 @@
 
 import trio
 
+from azfilesfs.model.paths import SharePath
+from azfilesfs.vfs import sweeper
 from azfilesfs.vfs.sweeper import SWEEP_SECONDS
 from tests.unit.vfs import harness
 
@@ -30,3 +32,27 @@ async def test_nothing_is_dropped_within_the_limit(mount, autojump_clock):
         await program.write("f", b"x")
         await trio.sleep(SWEEP_SECONDS * 2)
         assert program.kernel.entries == []
+
+
+async def test_much_too_many_go_in_a_hurry(mount, host, autojump_clock, monkeypatch):
+    """A full batch is followed by the next one at once, as soon as the kernel has done the first.
+
+    Inodes that were looked at go to the end, so that each sweep looks at a few only.
+    """
+    monkeypatch.setattr(sweeper, "BATCH", 4)
+    monkeypatch.setattr(sweeper, "_WINDOW", 8)
+    for number in range(20):
+        await host.create_file(SharePath((f"f{number:02}",)))
+    async with mount(max_cached_names=4) as program:
+        await program.entries()
+        program.kernel.clear()
+        program.kernel.backlog = 1
+        await trio.sleep(sweeper.SWEEP_SECONDS + sweeper.HURRY_SECONDS * 1.5)
+        assert len(program.kernel.entries) == 2 * 3
+        program.kernel.backlog = 4
+        await trio.sleep(1)
+        assert len(program.kernel.entries) == 2 * 3
+        program.kernel.backlog = 0
+        await trio.sleep(sweeper.HURRY_SECONDS * 1.5)
+        names = [name for _, name in program.kernel.entries]
+        assert len(names) == len(set(names)) == 2 * 3 + 4

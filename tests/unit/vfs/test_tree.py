@@ -54,7 +54,7 @@ async def test_a_known_id_that_cannot_have_moved(program, host):
     assert made is not inode
     assert made.number != inode.number
     tree.inodes.drop_if_unused(made)
-    tree.inodes._by_id[inode.file_id] = inode
+    tree.inodes._by_other_id[inode.file_id] = inode
 
 
 async def test_names_that_the_kernel_never_saw(program):
