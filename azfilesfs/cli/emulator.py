@@ -73,6 +73,7 @@ def _serve(config: EmulatorConfig) -> int:
         data=config.data,
         http=config.http,
         env_file=config.env_file,
+        offload=config.offload,
         **{name: text for name, text in chosen.items() if text is not None},
     )
 

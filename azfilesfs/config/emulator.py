@@ -11,6 +11,7 @@ from azfilesfs.config import convert
 from azfilesfs.config.convert import HostPort
 from azfilesfs.config.mount import LogConfig, load_file, log_config
 from azfilesfs.config.options import Option, Sources
+from azfilesfs.errors import ConfigurationError
 
 _GROUP: Final = "options"
 
@@ -59,6 +60,12 @@ EMULATOR_OPTIONS: Final = (
         convert=convert.path,
     ),
     _option(
+        "offload",
+        "besides, serve an nginx through a socket in this directory, and let it move the contents",
+        metavar="DIR",
+        convert=convert.path,
+    ),
+    _option(
         "log-level",
         "least level that is logged",
         choices=("trace", "debug", "info", "warning", "error"),
@@ -85,6 +92,7 @@ class EmulatorConfig:
     data: Path | None
     http: bool
     env_file: Path | None
+    offload: Path | None
     log: LogConfig
 
 
@@ -98,6 +106,8 @@ def build_emulator(
     """
     file, name = load_file(flags, environment, "emulator", None)
     values = Sources(flags, environment, file, name).values(EMULATOR_OPTIONS)
+    if values["offload"] is not None and values["data"] is None:
+        raise ConfigurationError("--offload needs --data: nginx sends files, not memory")
     return EmulatorConfig(
         listen=values["listen"],
         shares=tuple(shares),
@@ -106,5 +116,6 @@ def build_emulator(
         data=values["data"],
         http=values["http"],
         env_file=values["env_file"],
+        offload=values["offload"],
         log=log_config(values),
     )

@@ -27,6 +27,7 @@ from azfilesfs.emulator.delivery import (
 from azfilesfs.emulator.errors import ServiceError
 from azfilesfs.emulator.faults import ConnectionCut, FaultRule, Faults
 from azfilesfs.emulator.network import Network
+from azfilesfs.emulator.offload import redirected
 from azfilesfs.emulator.operations.table import Operation, find_operation
 from azfilesfs.emulator.options import EmulatorOptions
 from azfilesfs.emulator.request import CONTROL_SEGMENT, Body, Request, parse
@@ -162,7 +163,7 @@ class EmulatorApp:
         declared = _declared(request)
         cut_at = declared // 2 if rule is not None and rule.cut == "request" else None
         request.body = await read_body(receive, declared, cut_at)
-        if len(request.body) >= _HASH_IN_THREAD_BYTES:
+        if request.wants_body_md5 and len(request.body) >= _HASH_IN_THREAD_BYTES:
             request.md5 = await trio.to_thread.run_sync(_md5, request.body)
 
     def _answer(
@@ -228,6 +229,8 @@ class EmulatorApp:
         if cut_after == 0 and not _lies_about_length(rule):
             raise ConnectionCut("cut after the effect")
         await self.network.send(sent)
+        if request.is_offloaded and cut_after is None:
+            answer = redirected(answer) or answer
         await send_answer(send, common, answer, cut_after)
 
     def _request_id(self) -> str:

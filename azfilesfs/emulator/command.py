@@ -9,6 +9,8 @@ from pathlib import Path
 import trio
 
 from azfilesfs.emulator.app import create_app
+from azfilesfs.emulator.front import serve_front
+from azfilesfs.emulator.offload import OffloadDirectory
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 from azfilesfs.emulator.server import Address, ServerOptions
 from azfilesfs.emulator.server import serve as serve_app
@@ -28,6 +30,7 @@ class EmulatorCommandOptions:
         data: directory that keeps everything over a restart; None keeps it in memory.
         http: serve plain http instead of https.
         env_file: where to write how to reach the emulator; None for nowhere.
+        offload: directory of the socket that serves an nginx besides; None for none.
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +41,7 @@ class EmulatorCommandOptions:
     data: Path | None = None
     http: bool = False
     env_file: Path | None = None
+    offload: Path | None = None
 
     def emulator_options(self) -> EmulatorOptions:
         """Return the part that concerns the service itself."""
@@ -125,6 +129,9 @@ async def serve(
             context = certificates.server_context()
         where = ServerOptions(options.host, options.port, context)
         async with trio.open_nursery() as nursery:
+            if options.offload is not None:
+                directory = OffloadDirectory(options.offload.absolute())
+                await nursery.start(serve_front, app, directory)
             address: Address = await nursery.start(partial(serve_app, app, where))
             served = ServedEmulator(
                 address=address,

@@ -35,6 +35,10 @@ class Content(Protocol):
         """Return bytes."""
         ...
 
+    def reach(self, size: int) -> None:
+        """Let the file of a content on disk be as long as its size says, with a hole at its end."""
+        ...
+
     def clone(self) -> Content:
         """Return an independent copy."""
         ...
@@ -47,16 +51,21 @@ class Content(Protocol):
 class ContentSlice:
     """A part of a content as the body of an answer."""
 
-    __slots__ = ("_content", "_start", "length")
+    __slots__ = ("_content", "length", "start")
 
     def __init__(self, content: Content, start: int, length: int) -> None:
         self._content = content
-        self._start = start
+        self.start = start
         self.length = length
+
+    @property
+    def key(self) -> str:
+        """The content's key, the name of its file on disk."""
+        return self._content.key
 
     def pieces(self) -> Iterator[bytes]:
         """Yield pieces of at most 4 MiB; a write in between shows in the later ones."""
-        position, stop = self._start, self._start + self.length
+        position, stop = self.start, self.start + self.length
         while position < stop:
             until = min(stop, position + PIECE_BYTES)
             yield self._content.read(position, until)
@@ -152,6 +161,9 @@ class MemoryContent:
             position += count
         return b"".join(parts)
 
+    def reach(self, size: int) -> None:
+        """Do nothing: there is no file."""
+
     def clone(self) -> MemoryContent:
         """Return a copy that shares the chunks until one side changes them."""
         twin = MemoryContent()
@@ -220,6 +232,15 @@ class DiskContent:
         finally:
             os.close(descriptor)
         return data if len(data) == stop - start else data.ljust(stop - start, b"\0")
+
+    def reach(self, size: int) -> None:
+        """Let the file be as long as the size says, with a hole at its end."""
+        descriptor = self._open()
+        try:
+            if os.fstat(descriptor).st_size < size:
+                os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def clone(self) -> DiskContent:
         """Return a copy in a file of its own, holes kept as holes."""

@@ -17,6 +17,8 @@ Body = bytes | bytearray | memoryview
 TRAILING_DOT_SINCE = "2022-11-02"
 _HOST_SUFFIXES = ("-ipv6", "-dualstack", "-secondary")
 CONTROL_SEGMENT = "_emulator"
+OFFLOAD_KEY = "azfilesfs.offload"
+"""Where the private socket puts, in the scope's state, that nginx moves the bytes of contents."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Request:
         grant: what the credential allows, set by authentication.
         version: the service version that applies, set by authentication.
         md5: digest of the body, where it was computed beforehand.
+        is_offloaded: the bytes of contents pass the emulator by, so that nothing is computed over
+            them that the client does not ask for.
     """
 
     method: str
@@ -52,6 +56,12 @@ class Request:
     version: str = ""
     grant: Grant = NO_GRANT
     md5: bytes | None = None
+    is_offloaded: bool = False
+
+    @property
+    def wants_body_md5(self) -> bool:
+        """Whether the digest of the body is checked or shown."""
+        return not self.is_offloaded or "content-md5" in self.headers
 
     @property
     def share(self) -> str:
@@ -231,6 +241,7 @@ def parse(scope: Mapping[str, Any], accounts: Iterable[str]) -> Request:
     if account is None:
         account, segments = (segments[0], segments[1:]) if segments else ("", ())
     client = scope.get("client")
+    state = scope.get("state") or {}
     return Request(
         method=scope["method"].upper(),
         scheme=scope.get("scheme", "http"),
@@ -244,6 +255,7 @@ def parse(scope: Mapping[str, Any], accounts: Iterable[str]) -> Request:
         headers=headers,
         metadata_names=metadata_names,
         peer=client[0] if client else "",
+        is_offloaded=OFFLOAD_KEY in state,
     )
 
 

@@ -57,6 +57,7 @@ def test_signals_end_it_in_order(tmp_path: Path):
         (["--listen", "nowhere"], ExitCode.USAGE, "--listen: must be HOST:PORT"),
         (["--listen", "192.0.2.1:0"], ExitCode.FAILED, "cannot serve"),
         (["--data", "/dev/null/x"], ExitCode.FAILED, "cannot serve"),
+        (["--offload", "/tmp/x"], ExitCode.USAGE, "needs --data"),
         (["--log-file", "/no/such/log"], ExitCode.FAILED, "cannot be written"),
         (["--config", "/no/such/file"], ExitCode.USAGE, "does not exist"),
     ],

@@ -18,6 +18,7 @@ from azfilesfs.emulator.lookup import (
     write_place,
 )
 from azfilesfs.emulator.metadata import metadata_headers, parse_metadata
+from azfilesfs.emulator.offload import OFFLOAD_BYTES
 from azfilesfs.emulator.request import Request
 from azfilesfs.emulator.shares import INHERITED_KEY, Service, Share
 from azfilesfs.emulator.smb import (
@@ -68,7 +69,8 @@ def create_file(service: Service, request: Request) -> Answer:
     if data:
         file.content.write(0, request.body)
         file.mark_written(0, len(request.body))
-        answer.headers.append(("content-md5", b64(request.body_md5())))
+        if request.wants_body_md5:
+            answer.headers.append(("content-md5", b64(request.body_md5())))
     service.save(place.share, file)
     return answer
 
@@ -309,14 +311,14 @@ def get_file(service: Service, request: Request) -> Answer:
             raise invalid_header("x-ms-range-get-content-md5", "true")
         if file.headers.content_md5 is not None:
             headers.append(("content-md5", file.headers.content_md5))
-        return _content_answer(200, headers, file, ByteRange(0, file.size))
+        return _content_answer(200, headers, file, ByteRange(0, file.size), request)
     part = readable_range(name, text, file)
     if wants_md5 and part.length > MD5_RANGE_BYTES:
         raise ServiceError("OutOfRangeInput")
     headers.append(("content-range", f"bytes {part.start}-{part.stop - 1}/{file.size}"))
     if file.headers.content_md5 is not None:
         headers.append(("x-ms-content-md5", file.headers.content_md5))
-    answer = _content_answer(206, headers, file, part)
+    answer = _content_answer(206, headers, file, part, request)
     if wants_md5 and isinstance(answer.body, bytes):
         digest = hashlib.md5(answer.body, usedforsecurity=False).digest()
         headers.append(("content-md5", b64(digest)))
@@ -339,9 +341,16 @@ def readable_range(name: str, text: str, file: File) -> ByteRange:
 
 
 def _content_answer(
-    status: int, headers: list[tuple[str, str]], file: File, part: ByteRange
+    status: int,
+    headers: list[tuple[str, str]],
+    file: File,
+    part: ByteRange,
+    request: Request,
 ) -> Answer:
-    if part.length <= PIECE_BYTES:
+    passes_by = request.is_offloaded and "x-ms-range-get-content-md5" not in request.headers
+    if part.length <= (OFFLOAD_BYTES if passes_by else PIECE_BYTES):
         body = file.content.read(part.start, part.stop)
         return Answer(status, headers, body, len(body))
+    if passes_by:
+        file.content.reach(file.size)
     return Answer(status, headers, ContentSlice(file.content, part.start, part.length), part.length)

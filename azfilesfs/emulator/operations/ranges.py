@@ -48,7 +48,8 @@ def put_range(service: Service, request: Request) -> Answer:
 def _written_headers(request: Request, file: File, *, with_md5: bool) -> list[tuple[str, str]]:
     headers = stamp_headers(file.modified)
     if with_md5:
-        headers.append(("content-md5", b64(request.body_md5())))
+        if request.wants_body_md5:
+            headers.append(("content-md5", b64(request.body_md5())))
         headers.append(("x-ms-request-server-encrypted", "true"))
     if request.version >= OPTIONAL_SINCE:
         headers.append(("x-ms-file-last-write-time", iso(file.last_write)))
