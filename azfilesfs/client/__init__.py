@@ -4,6 +4,7 @@ Entry points: ``ShareServiceClient.open`` and, from it, ``ShareClient``. The mod
 private to the package; what is listed in ``__all__`` is public.
 """
 
+from azfilesfs.client.admission import RequestStatistics
 from azfilesfs.client.breaker import BreakerPolicy, BreakerState
 from azfilesfs.client.credential_sources import (
     CredentialValues,
@@ -37,6 +38,7 @@ from azfilesfs.client.options import (
     RequestObserver,
     RetryEvent,
 )
+from azfilesfs.client.priority import Priority, Urgency, prioritised
 from azfilesfs.client.reads import FileStream
 from azfilesfs.client.requests import NOW, PRESERVE, Buffer, TimeMark, Times
 from azfilesfs.client.responses import (
@@ -96,10 +98,12 @@ __all__ = [
     "ListPage",
     "NewFile",
     "NullObserver",
+    "Priority",
     "Protocols",
     "RangeList",
     "RangeWritten",
     "RequestObserver",
+    "RequestStatistics",
     "ResponseHeaders",
     "RetryEvent",
     "RetryPolicy",
@@ -120,6 +124,7 @@ __all__ = [
     "TimeoutPolicy",
     "Times",
     "TransferOptions",
+    "Urgency",
     "UserDelegationKey",
     "account_sas",
     "append",
@@ -133,6 +138,7 @@ __all__ = [
     "list_shares_sas",
     "may_write",
     "parse_connection_string",
+    "prioritised",
     "read_credential_file",
     "read_only_file_sas",
     "read_only_share_sas",

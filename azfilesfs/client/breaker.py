@@ -1,8 +1,9 @@
 """The circuit breaker (specification 6.2): a pure state machine over times that the caller gives.
 
 It counts connection failures, timeouts and 500s. Answers such as 404 are successes: the service is
-there. Throttling (503, 429) counts as neither. While open, callers wait; after the reset time one
-of them at a time goes ahead as the probe.
+there. Throttling (503, 429) counts as neither, nor does a read or write of a file that gets no
+answer: a slow file is no outage. While open, callers wait; after the reset time one of them at a
+time goes ahead as the probe.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Breaker:
         self._probing = False
         self._opened_at = 0.0
         self._epoch = 0
+        self._failed: set[str] = set()
 
     @property
     def state(self) -> BreakerState:
@@ -86,11 +88,13 @@ class Breaker:
             return self._opened_at + self._policy.reset_seconds
         return None
 
-    def settle(self, ticket: int, outcome: Outcome, now: float) -> None:
+    def settle(
+        self, ticket: int, outcome: Outcome, now: float, *, subject: str | None = None
+    ) -> None:
         """Take in the outcome of an admitted attempt; one that was given up counts as neutral.
 
         Attempts admitted before the last change of state say nothing about the present one and are
-        ignored.
+        ignored. While closed, failures in a row that concern one subject count once.
         """
         if ticket != self._epoch:
             return
@@ -98,15 +102,24 @@ class Breaker:
         if outcome is Outcome.NEUTRAL:
             return
         if self._state is BreakerState.CLOSED:
-            self._count = 0 if outcome is Outcome.SUCCESS else self._count + 1
-            if self._count >= self._policy.failures:
-                self._open(now)
+            self._settle_closed(outcome, now, subject)
         elif outcome is Outcome.FAILURE:
             self._open(now)
         else:
             self._count += 1
             if self._count >= self._policy.successes:
                 self._change(BreakerState.CLOSED)
+
+    def _settle_closed(self, outcome: Outcome, now: float, subject: str | None) -> None:
+        if outcome is Outcome.SUCCESS:
+            self._count = 0
+            self._failed.clear()
+        elif subject is None or subject not in self._failed:
+            self._count += 1
+            if subject is not None:
+                self._failed.add(subject)
+            if self._count >= self._policy.failures:
+                self._open(now)
 
     def _open(self, now: float) -> None:
         self._opened_at = now
@@ -116,4 +129,5 @@ class Breaker:
         self._state = state
         self._count = 0
         self._probing = False
+        self._failed.clear()
         self._epoch += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from azfilesfs.client.breaker import Breaker, BreakerPolicy, Outcome
+from azfilesfs.client.breaker import Breaker, BreakerPolicy, BreakerState, Outcome
 from azfilesfs.client.options import RequestObserver
 
 
@@ -19,6 +19,11 @@ class BreakerGate:
         self._breaker = Breaker(policy)
         self._observer = observer
         self._changed = trio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the service is held to be out of order."""
+        return self._breaker.state is not BreakerState.CLOSED
 
     async def enter(self) -> int:
         """Wait until an attempt may be made; the ticket must be given back to ``leave``.
@@ -35,10 +40,10 @@ class BreakerGate:
             with trio.move_on_at(float("inf") if retry_at is None else retry_at):
                 await self._changed.wait()
 
-    def leave(self, ticket: int, outcome: Outcome) -> None:
-        """Settle an attempt and wake who waits."""
+    def leave(self, ticket: int, outcome: Outcome, subject: str | None = None) -> None:
+        """Settle an attempt and wake who waits; ``subject`` as for ``Breaker.settle``."""
         before = self._breaker.state
-        self._breaker.settle(ticket, outcome, trio.current_time())
+        self._breaker.settle(ticket, outcome, trio.current_time(), subject=subject)
         self._tell(before)
         self._changed.set()
         self._changed = trio.Event()

@@ -31,6 +31,7 @@ class CallParts(TypedDict, total=False):
     budget: Budget
     mutates: bool
     repeat: bool
+    reads: int
     body_limit: int | None
     since: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -117,7 +118,12 @@ class ClientOptions:
         retry: when to repeat.
         breaker: when to hold back.
         timeouts: deadlines.
-        max_connections: connections, and with them requests, in flight at once.
+        max_connections: connections, and with them requests, in flight at once at most.
+        max_requests: requests in flight at once, apart from those that are stalled: sent more than
+            a second ago, and no answer has begun. It is the upper bound of a window that the
+            service narrows by 503 and 429.
+        limit_read, limit_write: bytes of files a second, None for no limit.
+        limit_requests: requests a second, None for no limit.
         ca_file: PEM file with certificate authorities to trust beside those of the system.
         observer: who hears of requests, retries and changes of state; None for nobody.
 
@@ -125,7 +131,8 @@ class ClientOptions:
     addresses are never proxied.
 
     Raises:
-        ConfigurationError: the version is not one that the client knows, or there is no connection.
+        ConfigurationError: the version is not one that the client knows, or a number is not above
+            0.
     """
 
     version: str = NEWEST
@@ -133,11 +140,20 @@ class ClientOptions:
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     timeouts: TimeoutPolicy = field(default_factory=TimeoutPolicy)
     max_connections: int = 32
+    max_requests: int = 32
+    limit_read: float | None = None
+    limit_write: float | None = None
+    limit_requests: float | None = None
     ca_file: str | None = None
     observer: RequestObserver | None = None
 
     def __post_init__(self) -> None:
         if self.version not in SERVICE_VERSIONS:
             raise ConfigurationError(f"{self.version!r} is not a known service version")
-        if self.max_connections < 1:
-            raise ConfigurationError("max_connections must be at least 1")
+        for name in ("max_connections", "max_requests"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1")
+        for name in ("limit_read", "limit_write", "limit_requests"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate < math.inf:
+                raise ConfigurationError(f"{name} must be more than 0")

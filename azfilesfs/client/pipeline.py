@@ -1,8 +1,8 @@
 """How a call becomes an answer: deadline, retries, breaker, signing, sending, deciding.
 
 Called by the operations. Concurrency rule: the only state shared between calls is the service
-version and the breaker; both change in synchronous steps. Whatever a call holds (a ticket of the
-breaker, a token of the transport) is given back synchronously.
+version, the turns and the breaker; they change in synchronous steps. Whatever a call holds (its
+turn, a ticket of the breaker, a token of the transport) is given back synchronously.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from typing import TypeVar
 import trio
 
 from azfilesfs import errors
+from azfilesfs.client.admission import Admission, RequestStatistics
 from azfilesfs.client.breaker import Outcome
 from azfilesfs.client.credentials import CredentialProvider
 from azfilesfs.client.endpoint import Endpoint
 from azfilesfs.client.gate import BreakerGate
+from azfilesfs.client.health import outcome_of, verdict_of
 from azfilesfs.client.options import ClientOptions, NullObserver, RetryEvent
+from azfilesfs.client.priority import current_urgency
 from azfilesfs.client.progress import Counted, Progress
 from azfilesfs.client.requests import LEASE_HEADERS, SMALL_ANSWER_BYTES, Call
+from azfilesfs.client.schedule import Turn
 from azfilesfs.client.service_errors import error_of
+from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import Transport, WireAnswer, WireRequest, WireStream
 from azfilesfs.client.wire import signed_request
 from azfilesfs.model.versions import next_older
@@ -48,6 +53,7 @@ class Pipeline:
         self._options = options
         self._transport = transport
         self._observer = options.observer or NullObserver()
+        self._admission = Admission(options)
         self._gate = BreakerGate(options.breaker, self._observer)
         self._version = options.version
         self._is_version_confirmed = False
@@ -58,6 +64,11 @@ class Pipeline:
     def version(self) -> str:
         """The service version in use."""
         return self._version
+
+    @property
+    def statistics(self) -> RequestStatistics:
+        """What the requests do now."""
+        return self._admission.statistics()
 
     async def execute(self, call: Call, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
         """Send a call until it has succeeded or cannot any more, and return what its answer says.
@@ -116,6 +127,8 @@ class Pipeline:
                 error, cancelled = caught, False
                 raise
             finally:
+                if call.reads:
+                    self._admission.charge_read(progress.received)
                 self._tell_operation(progress, error, cancelled=cancelled)
 
     def _begin(self, call: Call) -> Progress:
@@ -167,12 +180,12 @@ class Pipeline:
 
     @asynccontextmanager
     async def _admitted(self, progress: Progress) -> AsyncIterator[WireRequest]:
-        """Hold a ticket of the breaker during an attempt, and tell the observer of its end."""
-        progress.waits_for_breaker = True
-        ticket = await self._gate.enter()
-        progress.waits_for_breaker = False
+        """Hold a turn and a ticket of the breaker during an attempt, and tell the observer of its
+        end.
+        """
+        turn, ticket = await self._enter(progress)
         started = trio.current_time()
-        outcome = Outcome.NEUTRAL
+        outcome, subject = Outcome.NEUTRAL, None
         error: errors.AzureFilesError | None = None
         cancelled = True
         try:
@@ -182,12 +195,44 @@ class Pipeline:
             outcome, cancelled = Outcome.SUCCESS, False
         except errors.AzureFilesError as caught:
             error, cancelled = caught, False
-            outcome = _outcome(caught)
+            outcome, subject = outcome_of(caught, progress.call)
             raise
         finally:
             progress.in_flight = progress.in_flight and cancelled
-            self._gate.leave(ticket, outcome)
+            self._gate.leave(ticket, outcome, subject)
+            self._leave(turn, progress, error)
             self._observer.attempt_finished(progress.event(started, error, cancelled=cancelled))
+
+    async def _enter(self, progress: Progress) -> tuple[Turn, int]:
+        """Wait for a turn, then for the breaker; what is urgent is also what probes."""
+        call = progress.call
+        progress.waits_for_turn = True
+        turn = await self._admission.enter(
+            current_urgency(),
+            sends=memoryview(call.body).nbytes,
+            reads=call.reads,
+            is_lease=call.budget is Budget.LEASE,
+        )
+        progress.waits_for_turn = False
+        progress.waits_for_breaker = True
+        try:
+            ticket = await self._gate.enter()
+        except BaseException:
+            self._admission.leave(turn)
+            raise
+        progress.waits_for_breaker = False
+        self._admission.sent(turn)
+        return turn, ticket
+
+    def _leave(self, turn: Turn, progress: Progress, error: errors.AzureFilesError | None) -> None:
+        """Give a turn back with what the attempt says about the load of the service."""
+        is_answered = progress.status is not None
+        self._admission.leave(
+            turn,
+            verdict_of(error, is_answered=is_answered),
+            moved=progress.received if progress.call.reads and is_answered else turn.expected,
+            pause=(error.retry_after if error is not None else None) or 0.0,
+        )
 
     def _sign(self, progress: Progress) -> WireRequest:
         call = progress.call
@@ -295,12 +340,13 @@ class Pipeline:
     def _overdue(self, progress: Progress) -> errors.AzureFilesError:
         seconds = progress.deadline - progress.started
         error: errors.AzureFilesError
-        if progress.waits_for_breaker:
+        if progress.waits_for_breaker or (progress.waits_for_turn and self._gate.is_open):
             error = errors.CircuitOpen(
                 f"the service failed repeatedly and no probe within {seconds:g} s succeeded"
             )
         else:
-            error = errors.Timeout(f"not done within {seconds:g} s")
+            waited = ", waiting for its turn at the end" if progress.waits_for_turn else ""
+            error = errors.Timeout(f"not done within {seconds:g} s{waited}")
         progress.is_ambiguous |= progress.in_flight and progress.call.mutates
         self._complete(progress, error)
         return error
@@ -335,19 +381,6 @@ def _applied() -> Iterator[None]:
 
 def _limit(call: Call) -> int | None:
     return None if call.body_limit is None else max(call.body_limit, SMALL_ANSWER_BYTES)
-
-
-def _outcome(error: errors.AzureFilesError) -> Outcome:
-    failures = (
-        errors.ConnectionFailed,
-        errors.DnsResolutionFailed,
-        errors.Timeout,
-        errors.InternalError,
-        errors.OperationTimedOut,
-    )
-    if isinstance(error, failures):
-        return Outcome.FAILURE
-    return Outcome.SUCCESS if error.status is not None and error.status < 429 else Outcome.NEUTRAL
 
 
 async def _read_error(answer: WireStream) -> bytes:

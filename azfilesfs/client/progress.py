@@ -23,6 +23,7 @@ class Progress:
         in_flight: a request may be on its way now.
         is_ambiguous: an earlier attempt may have taken effect.
         waits_for_breaker: the call is held back by the open breaker.
+        waits_for_turn: the call is held back by the limits of the client.
         credential: the one last used.
         version: the one last used.
         has_refreshed: the provider was asked for a newer credential once.
@@ -38,6 +39,7 @@ class Progress:
     in_flight: bool = False
     is_ambiguous: bool = False
     waits_for_breaker: bool = False
+    waits_for_turn: bool = False
     credential: Credential | None = None
     version: str = ""
     has_refreshed: bool = False

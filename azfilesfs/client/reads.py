@@ -24,7 +24,7 @@ from azfilesfs.client.responses import (
 from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import WireAnswer, WireStream
 from azfilesfs.errors import IntegrityError
-from azfilesfs.model.limits import MD5_RANGE_BYTES, MIB
+from azfilesfs.model.limits import MD5_RANGE_BYTES, MIB, RANGE_BYTES
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import EntryKind, Properties
 from azfilesfs.model.ranges import ByteRange, parse_content_range
@@ -144,6 +144,7 @@ class ReadOperations(ShareOperations):
             headers=headers,
             success=frozenset({200 if byte_range is None else 206}),
             budget=Budget.SMALL if is_small else Budget.TRANSFER,
+            reads=RANGE_BYTES if byte_range is None else byte_range.length,
             body_limit=None if byte_range is None else byte_range.length,
         )
 

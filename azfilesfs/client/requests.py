@@ -111,6 +111,7 @@ class Call:
         budget: class of its deadline.
         mutates: whether it may change something, so that a lost answer is ambiguous.
         repeat: whether it may be repeated after a failure at all.
+        reads: about how many bytes of a file the answer brings.
         body_limit: more bytes than this in the answer are a ProtocolError; None for no limit.
         since: oldest service version at which the request means what it says.
         settle: asked after an ambiguous failure whether the request took effect after all; its
@@ -131,6 +132,7 @@ class Call:
     budget: Budget = Budget.SMALL
     mutates: bool = False
     repeat: bool = True
+    reads: int = 0
     body_limit: int | None = SMALL_ANSWER_BYTES
     since: str = ""
     settle: Settle | None = None

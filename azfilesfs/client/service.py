@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from azfilesfs.client.admission import RequestStatistics
 from azfilesfs.client.copies import CopyOperations
 from azfilesfs.client.credentials import CredentialProvider
 from azfilesfs.client.directories import DirectoryOperations
@@ -60,7 +61,8 @@ class ShareClient(
         """Return this client with a fence before every change.
 
         It is awaited before each attempt, the last thing before the request is sent; what it raises
-        ends the call, and nothing is sent.
+        ends the call, and nothing is sent. The request has its turn by then: what the fence waits
+        for must be requests of Priority.URGENT, which have places of their own.
         """
         return ShareClient(self._pipeline, self.name, fence)
 
@@ -116,6 +118,11 @@ class ShareServiceClient:
     def service_version(self) -> str:
         """The service version in use: the configured one, or an older one after a refusal."""
         return self._pipeline.version
+
+    @property
+    def statistics(self) -> RequestStatistics:
+        """What the requests to the service do now."""
+        return self._pipeline.statistics
 
     def share(self, name: str) -> ShareClient:
         """Return the client of a share; nothing is sent.

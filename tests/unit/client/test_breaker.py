@@ -99,6 +99,28 @@ def test_late_outcomes_are_ignored():
     assert breaker.state is BreakerState.OPEN
 
 
+def test_failures_that_concern_one_subject():
+    """They count once in a row, other subjects beside it, and anew after a success."""
+    breaker = Breaker(POLICY)
+
+    def fail(subject: str) -> None:
+        ticket = breaker.admit(0.0)
+        assert ticket is not None
+        breaker.settle(ticket, Outcome.FAILURE, 0.0, subject=subject)
+
+    for _ in range(10):
+        fail("slow")
+    fail("other")
+    states = [breaker.state]
+    attempt(breaker, Outcome.SUCCESS)
+    for subject in ("slow", "other", "third"):
+        states.append(breaker.state)
+        fail(subject)
+
+    assert set(states) == {BreakerState.CLOSED}
+    assert breaker.state is BreakerState.OPEN
+
+
 @pytest.mark.parametrize("bad", [{"failures": 0}, {"successes": 0}, {"reset_seconds": -1.0}])
 def test_thresholds_are_checked(bad):
     """A breaker that could never open or close is refused."""
