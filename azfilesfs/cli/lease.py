@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import uuid
 from typing import TYPE_CHECKING
 
 from azfilesfs.cli.parsing import SubParsers
-from azfilesfs.cli.places import Place, add_connection, place_named, sources_of
+from azfilesfs.cli.places import Place, add_connection, place_named, share_path, sources_of
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.model.limits import INFINITE_LEASE, SHARE_LEASE_SECONDS
-from azfilesfs.model.names import to_service
-from azfilesfs.model.paths import SharePath
 
 if TYPE_CHECKING:
     from azfilesfs.daemon.leases import LeaseOutcome
@@ -98,7 +95,7 @@ def _add_action(actions: SubParsers, name: str, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do one of the actions."""
     place = place_named(arguments.share, arguments.path)
-    path = _path(place) if place.path else None
+    path = share_path(place.path) if place.path else None
 
     from azfilesfs.daemon.leases import LeaseOrder, do_lease
 
@@ -117,13 +114,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(_words(order.action, outcome))
     return int(ExitCode.OK)
-
-
-def _path(place: Place) -> SharePath:
-    names = [name for name in place.path.split("/") if name]
-    path = SharePath(tuple(to_service(os.fsencode(name)) for name in names))
-    path.check()
-    return path
 
 
 def _id(text: str | None) -> str | None:

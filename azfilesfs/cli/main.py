@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from azfilesfs import __version__
-from azfilesfs.cli import emulator, lease, mount, mv, recover, umount
+from azfilesfs.cli import emulator, lease, locks, mount, mv, recover, umount
 from azfilesfs.cli.parsing import Parser
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.errors import AzureFilesError, ConfigurationError
 
-COMMANDS = (mount, umount, mv, recover, lease, emulator)
-NOT_YET = ("record", "replay", "locks")
+COMMANDS = (mount, umount, mv, recover, locks, lease, emulator)
+NOT_YET = ("record", "replay")
 
 _EPILOG = """\
 Credentials come from flags that name files, or from the environment as the Azure CLI has it:

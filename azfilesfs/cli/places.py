@@ -13,6 +13,8 @@ from azfilesfs.config.directories import base_directories
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import credential_sources, load_file
 from azfilesfs.config.mount_options import CREDENTIAL_OPTIONS, REFUSED_SECRETS
+from azfilesfs.model.names import to_service
+from azfilesfs.model.paths import SharePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,14 @@ def sources_of(place: Place, arguments: argparse.Namespace) -> CredentialSources
         flags["config"] = arguments.config
     file, name = load_file(flags, os.environ, "mount", place.share)
     return credential_sources(flags, os.environ, file, name)
+
+
+def share_path(text: str) -> SharePath:
+    """Return a path of the share from one whose names are spelled as on a mount.
+
+    Raises:
+        InvalidPath: no file of a share can have it.
+    """
+    path = SharePath(tuple(to_service(os.fsencode(name)) for name in text.split("/") if name))
+    path.check()
+    return path

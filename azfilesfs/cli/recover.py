@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from azfilesfs.cli.parsing import SubParsers
-from azfilesfs.cli.places import Place, add_connection, sources_of
+from azfilesfs.cli.places import Place, add_connection, share_path, sources_of
 from azfilesfs.cli.recover_output import (
     as_json,
     description,
@@ -25,7 +25,6 @@ from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import load_file
 from azfilesfs.daemon.failures import to_command_failure
 from azfilesfs.errors import AzureFilesError, ConfigurationError, FileError, ParentNotFound
-from azfilesfs.model.names import to_service
 from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs import recovery
 from azfilesfs.vfs.kept import KeptRecord
@@ -137,7 +136,7 @@ def _write(arguments: argparse.Namespace, record: KeptRecord, output: Path) -> N
 def _send(arguments: argparse.Namespace) -> int:
     if arguments.to is not None and len(arguments.id) > 1:
         raise CommandFailed(ExitCode.USAGE, "--to PATH is for one ID")
-    to = _share_path(arguments.to) if arguments.to is not None else None
+    to = share_path(arguments.to) if arguments.to is not None else None
     return _each(arguments.id, lambda wanted: _send_one(arguments, wanted, to))
 
 
@@ -241,12 +240,6 @@ def _each(ids: list[str], work: Callable[[str], None]) -> int:
             _warn(f"{wanted}: {failure}")
             code = failure.code
     return int(code)
-
-
-def _share_path(text: str) -> SharePath:
-    path = SharePath(tuple(to_service(os.fsencode(name)) for name in text.split("/") if name))
-    path.check()
-    return path
 
 
 def _with_share(

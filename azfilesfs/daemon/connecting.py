@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 import trio
@@ -45,4 +45,29 @@ def on_share(
         async with ShareServiceClient.open(credentials.endpoint, credentials, options) as service:
             return await work(service.share(share))
 
-    return trio.run(connected)
+    return run_alone(connected)
+
+
+def run_alone(work: Callable[[], Awaitable[T]]) -> T:
+    """Run an event loop for one piece of work; what its nurseries raised comes out ungrouped.
+
+    Of several failures one is raised, an interruption before all others.
+    """
+
+    async def whole() -> T:
+        return await work()
+
+    try:
+        return trio.run(whole)
+    except BaseExceptionGroup as group:
+        failures = list(_leaves(group))
+    chosen = next((one for one in failures if not isinstance(one, Exception)), failures[0])
+    raise chosen from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from azfilesfs.daemon.precheck import is_dead
-from azfilesfs.daemon.registry import Record, Status, find, read_status
+from azfilesfs.daemon.registry import Record, Status, find, read_status, running
 from azfilesfs.fuse.detach import detach
 from azfilesfs.fuse.mountinfo import canonical, mount_above, mount_at
 from azfilesfs.vfs.kept import Layout
@@ -20,6 +20,7 @@ __all__ = [
     "is_ours_mounted",
     "last_status",
     "locate",
+    "running_mounts",
     "unsent_of",
 ]
 
@@ -27,6 +28,11 @@ __all__ = [
 def find_record(mountpoint: Path, places: Sequence[Path]) -> Record | None:
     """Return who serves, or last served, a mountpoint."""
     return find(mountpoint, places)
+
+
+def running_mounts(places: Sequence[Path]) -> list[Record]:
+    """Return the mounts whose process lives, by mountpoint."""
+    return running(places)
 
 
 def last_status(record: Record) -> Status | None:

@@ -102,14 +102,22 @@ def find(mountpoint: Path, places: Sequence[Path]) -> Record | None:
     return max(found, key=lambda record: (record.process.is_alive, record.started), default=None)
 
 
+def running(places: Sequence[Path]) -> list[Record]:
+    """Return the records of all mounts whose process lives, by mountpoint."""
+    paths = [path for place in places for path in place.glob("*.json")]
+    found = [record for path in paths if (record := _read_record(path)) is not None]
+    alive = {record.mountpoint: record for record in found if record.process.is_alive}
+    return [alive[mountpoint] for mountpoint in sorted(alive)]
+
+
 def _read_record(path: Path) -> Record | None:
     document = _read_json(path)
-    # Whoever may write there may not make us believe in a process of somebody else's.
-    if document is None or path.stat().st_uid not in {os.getuid(), 0}:
-        return None
     try:
+        # Whoever may write there may not make us believe in a process of somebody else's.
+        if document is None or path.stat().st_uid not in {os.getuid(), 0}:
+            return None
         return Record(**document)
-    except TypeError:
+    except (OSError, TypeError):
         return None
 
 

@@ -33,6 +33,7 @@ from azfilesfs.client import (
 )
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import MountConfig
+from azfilesfs.daemon.control import KernelLocks, serve_control
 from azfilesfs.daemon.credentials import ReloadingCredentials
 from azfilesfs.daemon.directories import MountDirectories
 from azfilesfs.daemon.notify import ServiceManager
@@ -309,6 +310,7 @@ async def _serve_session(mount: _Mount, session: Session, stopping: Stopping) ->
             await session.serve(task_status=task_status)
             inner.cancel_scope.cancel()
 
+        await inner.start(serve_control, mount.parts.directories.state, KernelLocks())
         await inner.start(serve_to_the_end)
         inner.start_soon(stopping.end_session_when_asked, session)
         stopping.serving()

@@ -19,6 +19,7 @@ from azfilesfs.daemon.registry import (
     find,
     read_status,
     registered,
+    running,
 )
 from azfilesfs.fuse import mountinfo
 
@@ -53,6 +54,22 @@ def test_a_mount_is_found_while_it_runs(tmp_path):
 
     assert find(tmp_path / "mnt", places) is None
     assert not places[0].exists()
+
+
+def test_what_runs(tmp_path):
+    """The mounts whose process lives, once each; damaged records are passed over."""
+    dead = record(tmp_path / "dead", tmp_path, Process(os.getpid(), 1))
+    mounts = [record(tmp_path / name, tmp_path) for name in ("b", "a")]
+    places = (tmp_path / "run", tmp_path / "other", tmp_path / "missing")
+    with registered(mounts[0], places[:1]), registered(mounts[1], places[1:]):
+        with registered(dead, places), registered(mounts[1], places):
+            (places[0] / "damaged.json").write_text("[")
+            (places[0] / "foreign.json").write_text("{}")
+            (places[0] / "gone.json").symlink_to("nowhere")
+
+            assert running(places) == [mounts[1], mounts[0]]
+        for name in ("damaged", "foreign", "gone"):
+            (places[0] / f"{name}.json").unlink()
 
 
 def test_the_first_place_that_can_be_written(tmp_path):
