@@ -32,13 +32,15 @@ class DirtyFile:
         exclusive: whether the file was opened with O_EXCL and decided here, so that a collision is
             EEXIST.
         started: whether requests of an upload that failed may have changed the remote file already.
+        blank: where the service has zeros for certain: where our own requests made the file longer
+            and no range was sent since.
         sent_write_ns: the last-write times that such uploads sent. base_write_ns: last-write time
             of the base, which tells our own unfinished upload from a foreign change.
     """
 
     __slots__ = (
-        "_passes", "_rewritten", "absent_since", "base", "base_write_ns", "ctime_ns", "error",
-        "exclusive", "metadata_changed",
+        "_passes", "_rewritten", "absent_since", "base", "base_write_ns", "blank", "ctime_ns",
+        "error", "exclusive", "metadata_changed",
         "mtime_ns", "remote_size", "resized", "sent_write_ns", "staged", "started",
     )  # fmt: skip
 
@@ -56,6 +58,7 @@ class DirtyFile:
         self.started = False
         self.base_write_ns: int | None = None
         self.sent_write_ns: set[int] = set()
+        self.blank = ExtentMap()
         self._rewritten = ExtentMap()
         self._passes = 0
 
@@ -126,10 +129,23 @@ class DirtyFile:
         if mtime_ns is not None:
             self.sent_write_ns.add(mtime_ns)
 
+    def is_our_time(self, written_ns: int | None) -> bool:
+        """Tell whether a last-write time can be one that our own requests left, or is not told."""
+        if written_ns is None or (self.base is not None and self.base_write_ns is None):
+            return True
+        return written_ns in {self.base_write_ns, *self.sent_write_ns}
+
     def settle(self) -> None:
         """Note that an upload ended well."""
         self.error, self.started = None, False
         self.sent_write_ns.clear()
+
+    def sent(self, size: int, times: tuple[int | None, int | None]) -> None:
+        """Note a size and the times that the service has; they may have changed here since."""
+        if self.size == size:
+            self.resized = False
+        if (self.mtime_ns, self.ctime_ns) == times:
+            self.metadata_changed = False
 
     def begin_pass(self) -> None:
         """Start watching which bytes are written again while an upload is under way."""

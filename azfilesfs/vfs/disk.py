@@ -107,6 +107,17 @@ def read_whole(descriptor: int, start: int, stop: int) -> bytes:
     return b"".join(pieces)
 
 
+def read_whole_into(descriptor: int, start: int, buffer: memoryview) -> None:
+    """Fill a buffer from ``start`` on; bytes past the end of the file are zeros."""
+    done = os.preadv(descriptor, [buffer], start)
+    while done < len(buffer):
+        count = os.preadv(descriptor, [buffer[done:]], start + done)
+        if count == 0:
+            buffer[done:] = bytes(len(buffer) - done)
+            return
+        done += count
+
+
 @cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)

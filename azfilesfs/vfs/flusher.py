@@ -14,7 +14,7 @@ import trio
 
 from azfilesfs.cache import BLOCK_BYTES
 from azfilesfs.errors import AzureFilesError
-from azfilesfs.model.limits import MIB
+from azfilesfs.model.limits import MIB, RANGE_BYTES
 from azfilesfs.model.properties import Properties
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.vfs.conflicts import ConflictResolver
@@ -25,6 +25,19 @@ from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.upload import Conflict, Plan, Uploader, carried
 
 RETRY_SECONDS = 15.0
+BACKGROUND_BYTES = 32 * MIB
+"""Dirty bytes of one file from which on full ranges are uploaded while it is still being written.
+"""
+
+_PASS_BYTES = 128 * MIB
+"""What one background pass sends at most: so much is held until it is known to be there."""
+
+_AHEAD_TIMES = 8
+"""So many times as much as begins a background upload has its writers wait for the uploads."""
+
+_PATIENCE_SECONDS = 5.0
+"""What one write waits at most, where there is room."""
+
 _SLOWEST_BYTES_PER_SECOND = MIB
 _CACHED_AFTER_UPLOAD_BYTES = 16 * MIB
 _LOG = logging.getLogger(__name__)
@@ -55,7 +68,8 @@ class Flusher:
         self._uploader = uploader
         self._conflicts = conflicts
         self._queued: dict[Inode, _Job] = {}
-        self._background: set[Inode] = set()
+        self._background: dict[Inode, _Job] = {}
+        self._running: set[_Job] = set()
 
     async def flush(self, inode: Inode) -> None:
         """Wait until everything that is dirty in a file now is on the service.
@@ -74,13 +88,40 @@ class Flusher:
             # The pass has logged it.
             raise VfsError(job.error.errno, job.error.reason)
 
-    def upload_full_ranges(self, inode: Inode) -> None:
-        """Start to upload what is complete of a file that is still being written, unless that is
-        under way.
+    async def keep_pace(self, inode: Inode) -> None:
+        """Upload what is complete of a file that is being written, and hold a fast writer back.
+
+        Waits only while uploads succeed, and never for long: where the network is slow or gone,
+        the staging area takes the rest.
         """
+        dirty = inode.dirty
+        if dirty is None or inode.place is Place.UNLINKED or not self._is_much(dirty, 1):
+            return
+        self._upload_full_ranges(inode)
+        job = self._background.get(inode)
+        if job is not None and dirty.error is None and self._is_much(dirty, _AHEAD_TIMES):
+            with trio.move_on_after(_PATIENCE_SECONDS):
+                await job.done.wait()
+
+    async def make_room(self, inode: Inode) -> None:
+        """Send what a file has, or else wait for an upload that is under way; for a full area.
+
+        Raises:
+            VfsError: why the file could not be sent.
+        """
+        if inode.dirty is not None and inode.dirty.staged.dirty:
+            await self.flush(inode)
+        elif self._running:
+            await next(iter(self._running)).done.wait()
+
+    def _is_much(self, dirty: DirtyFile, times: int) -> bool:
+        """Tell whether a file has dirty bytes for an upload; a small area is used sparingly."""
+        share = max(RANGE_BYTES, self._context.staging.limit_bytes // 16)
+        return dirty.staged.dirty.total >= times * min(BACKGROUND_BYTES, share)
+
+    def _upload_full_ranges(self, inode: Inode) -> None:
         if inode not in self._background and inode not in self._queued:
-            self._background.add(inode)
-            self._start(inode, only_full_ranges=True)
+            self._background[inode] = self._start(inode, only_full_ranges=True)
 
     def start(self, inode: Inode) -> None:
         """Start an upload that nobody waits for."""
@@ -97,6 +138,7 @@ class Flusher:
         """Try files whose upload failed again and again, until cancelled."""
         while True:
             await trio.sleep(RETRY_SECONDS)
+            self._uploader.trim()
             for inode in self._context.inodes:
                 if inode.dirty is not None and inode.dirty.error is not None:
                     self.start(inode)
@@ -123,6 +165,7 @@ class Flusher:
             async with inode.lock:
                 if self._queued.get(inode) is job:
                     del self._queued[inode]
+                self._running.add(job)
                 if inode.dirty is not None and inode.place is not Place.UNLINKED:
                     await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
             job.error = None
@@ -132,19 +175,33 @@ class Flusher:
             _LOG.exception("uploading %r failed unexpectedly", _shown(inode))
             job.error = VfsError(errno.EIO, f"unexpected: {error}", logging.ERROR)
         finally:
+            self._running.discard(job)
             if self._queued.get(inode) is job:
                 del self._queued[inode]
-            self._background.discard(inode)
+            if self._background.get(inode) is job:
+                del self._background[inode]
             job.done.set()
             self._context.inodes.drop_if_unused(inode)
+        if job.only_full_ranges and job.error is None:
+            self._go_on(inode)
+
+    def _go_on(self, inode: Inode) -> None:
+        """Start the next background pass where the last one has left enough for it."""
+        dirty = inode.dirty
+        if dirty is not None and inode.place is not Place.UNLINKED and self._is_much(dirty, 1):
+            self._upload_full_ranges(inode)
 
     async def _pass(self, inode: Inode, dirty: DirtyFile, *, only_full_ranges: bool) -> None:
         if dirty.is_clean:
             self._finish(inode, dirty)
             return
-        plan = Plan.of(dirty, only_full_ranges=only_full_ranges)
-        if only_full_ranges and not plan.extents:
-            return
+        if only_full_ranges:
+            most = min(_PASS_BYTES, self._context.staging.limit_bytes // 4)
+            plan = Plan.of_full_ranges(dirty, most)
+            if not plan.extents:
+                return
+        else:
+            plan = Plan.of(dirty)
         dirty.begin_pass()
         try:
             with trio.fail_after(self._deadline(plan)):
@@ -178,7 +235,7 @@ class Flusher:
         """Take over what a pass achieved: one synchronous step."""
         old, new = dirty.base, properties.validator()
         if new is not None and old is not None:
-            stale = carried(old, plan, dirty.staged.base_limit)
+            stale = carried(old, plan, properties.size, dirty.staged.base_limit)
             self._context.cache.carry_over(old, new, stale)
         if inode.pages_of == old:
             inode.pages_of = new
@@ -187,13 +244,11 @@ class Flusher:
         inode.created_here = plan.size == 0 and (old is None or inode.created_here)
         inode.checked_at = self._context.now()
         inode.changes += 1
-        dirty.base, dirty.remote_size = new, plan.size
+        dirty.base, dirty.remote_size = new, properties.size
         dirty.base_write_ns = properties.last_write_time_ns
         dirty.settle()
-        if dirty.size == plan.size:
-            dirty.resized = False
-        if (dirty.mtime_ns, dirty.ctime_ns) == (plan.mtime_ns, plan.ctime_ns):
-            dirty.metadata_changed = False
+        if not plan.is_partial:
+            dirty.sent(plan.size, (plan.mtime_ns, plan.ctime_ns))
         for extent in plan.extents:
             dirty.uploaded(extent)
         dirty.staged.rebase(new, plan.size)

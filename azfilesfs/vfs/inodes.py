@@ -64,6 +64,8 @@ class Inode:
         shown: the last answer of the service about it in the form in which it came, None while
             LOCAL; a listing's is much smaller.
         checked_at: trio clock at which ``shown`` was known to be true, -inf for never.
+        compared_at: trio clock at which the last answer arrived that an open or an upload asked for
+            to compare the version, -inf for never.
         parked: where the content of an UNLINKED file is on the service, None where it is only
             local.
         lookups: the kernel's lookup count. handles, writers: open file handles, and those open for
@@ -99,6 +101,7 @@ class Inode:
     atime_ns: Seldom[int | None] = Seldom(None)
     changes: Seldom[int] = Seldom(0)
     pages_of: Seldom[Validator | None] = Seldom(None)
+    compared_at: Seldom[float] = Seldom(_NEVER)
     lease_id: Seldom[str | None] = Seldom(None)
     _lock: Seldom[trio.Lock | None] = Seldom(None)
 

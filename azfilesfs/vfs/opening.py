@@ -75,6 +75,7 @@ class Opener:
         truncates = handle.writable and bool(flags & os.O_TRUNC)
         if self._must_ask(inode):
             await self._revalidate(inode, by_reading=handle.readable and not truncates)
+            inode.compared_at = self._context.now()
         if truncates:
             await self._writer.truncate(inode, 0)
         if inode.place is Place.GONE:
@@ -213,13 +214,14 @@ class Opener:
     async def flush(self, handle: FileHandle) -> None:
         """Answer close(2): what is dirty is on the service, or the error is told."""
         if handle.writable:
-            handle.check()
-            await self._flusher.flush(handle.inode)
+            await self.fsync(handle)
 
     async def fsync(self, handle: FileHandle) -> None:
         """Answer fsync(2)."""
         handle.check()
         await self._flusher.flush(handle.inode)
+        # A background upload may have given the changes up while we waited for it.
+        handle.check()
 
     async def release(self, number: int) -> None:
         """End an open file description.

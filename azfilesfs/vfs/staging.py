@@ -28,6 +28,7 @@ from azfilesfs.vfs.disk import (
     owned,
     punch_hole,
     read_whole,
+    read_whole_into,
     write_whole,
 )
 from azfilesfs.vfs.journal import (
@@ -168,6 +169,14 @@ class StagedFile:
             OSError: the disk refused.
         """
         return read_whole(self._descriptor(), byte_range.start, byte_range.stop)
+
+    def read_into(self, byte_range: ByteRange, buffer: memoryview) -> None:
+        """Fill a buffer of the same length, as ``read``.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        read_whole_into(self._descriptor(), byte_range.start, buffer)
 
     def truncate(self, size: int) -> None:
         """Set the size: nothing past it is dirty or present any more; growth leaves a hole.

@@ -64,6 +64,7 @@ class VfsOptions:
     operation_deadline: float = 60.0
     transfer_deadline: float = 300.0
     upload_parallelism: int = 8
+    comparison_window: float = 0.01
     max_cached_names: int = 200_000
     readahead_blocks: int = 6
     host_name: str = "localhost"

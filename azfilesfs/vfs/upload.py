@@ -3,28 +3,30 @@
 Bring a dirty file's bytes, size and times to the service, and notice who was there meanwhile.
 
 Order of requests: check the base (HEAD), size, ranges (several at once), check (HEAD, after several
-ranges), times. Nothing counts as uploaded before the last
-of them; a pass that fails is simply done again.
+ranges), times together with a last size. Nothing counts as uploaded before the last
+of them; a pass that fails is simply done again. A background pass, of a file that is still being
+written, grows the file ahead of what is written and ends with the check.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import trio
+from itertools import islice
 
 from azfilesfs.client import PRESERVE, Times
-from azfilesfs.errors import AzureFilesError, FileNotFound, ParentNotFound, ResourceTypeMismatch
+from azfilesfs.errors import FileNotFound, ParentNotFound, ResourceTypeMismatch
 from azfilesfs.model.extents import ExtentMap
-from azfilesfs.model.limits import RANGE_BYTES
+from azfilesfs.model.limits import FILE_BYTES, MIB, RANGE_BYTES
 from azfilesfs.model.properties import NEW_CONTENT, ContentHeaders, Properties
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator, has_create_with_data
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
-from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
+from azfilesfs.vfs.sending import Foreign, RangeSender
 
+_AHEAD_BYTES = 64 * MIB
+_MOST_AHEAD_BYTES = 256 * MIB
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
 
 
@@ -41,21 +43,33 @@ class Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one pass sends: fixed at its start, later writes wait for the next pass."""
+    """What one pass sends: fixed at its start, later writes wait for the next pass.
+
+    ``is_partial`` marks a background pass, after which more will come.
+    """
 
     extents: tuple[ByteRange, ...]
     size: int
     mtime_ns: int | None
     ctime_ns: int | None
+    is_partial: bool = False
 
     @classmethod
-    def of(cls, dirty: DirtyFile, *, only_full_ranges: bool) -> Plan:
-        """Plan everything that is dirty, or only the 4 MiB units that are dirty from end to end."""
-        extents = tuple(dirty.staged.dirty)
-        if only_full_ranges:
-            pieces = (piece for extent in extents for piece in extent.split(RANGE_BYTES))
-            extents = tuple(piece for piece in pieces if piece.length == RANGE_BYTES)
-        return cls(extents, dirty.size, dirty.mtime_ns, dirty.ctime_ns)
+    def of(cls, dirty: DirtyFile) -> Plan:
+        """Plan everything that is dirty."""
+        return cls(tuple(dirty.staged.dirty), dirty.size, dirty.mtime_ns, dirty.ctime_ns)
+
+    @classmethod
+    def of_full_ranges(cls, dirty: DirtyFile, most: int) -> Plan:
+        """Plan the 4 MiB units that are dirty from end to end, at most so many bytes of them."""
+        pieces = (
+            piece
+            for extent in dirty.staged.dirty
+            for piece in extent.split(RANGE_BYTES)
+            if piece.length == RANGE_BYTES
+        )
+        extents = ExtentMap(islice(pieces, max(1, most // RANGE_BYTES)))
+        return cls(tuple(extents), dirty.size, dirty.mtime_ns, dirty.ctime_ns, is_partial=True)
 
     def pieces(self) -> list[ByteRange]:
         """Return the bodies of the Put Range requests."""
@@ -64,6 +78,17 @@ class Plan:
     def times(self) -> Times:
         """Return the times that the closing request sets."""
         return Times(last_write_ns=self.mtime_ns, change_ns=self.ctime_ns)
+
+    def remote_size(self) -> int:
+        """Return the size that the remote file needs for this pass.
+
+        One that is still being written grows by more than it needs, so that growing costs few
+        requests.
+        """
+        if not self.is_partial:
+            return self.size
+        ahead = min(max(self.size, _AHEAD_BYTES), _MOST_AHEAD_BYTES)
+        return min(self.size + ahead, FILE_BYTES)
 
 
 class Uploader:
@@ -74,7 +99,11 @@ class Uploader:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._slots = trio.CapacityLimiter(context.options.upload_parallelism)
+        self._sender = RangeSender(context)
+
+    def trim(self) -> None:
+        """Free memory that only uploads need, where there is none."""
+        self._sender.trim()
 
     async def run(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
         """Bring the plan to the service and return the version that it became.
@@ -92,7 +121,7 @@ class Uploader:
     async def _run(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
         if dirty.base is None:
             return await self._complete(inode, await self._create(inode, dirty, plan))
-        remote = await self._check_base(inode, dirty)
+        remote = await self._check_base(inode, dirty, plan)
         if self._may_create_again(inode, dirty, plan):
             return await self._complete(inode, await self._create_with_data(inode, dirty, plan))
         return await self.update(inode, dirty, plan, remote)
@@ -117,8 +146,11 @@ class Uploader:
         if self._fits_one_request(plan):
             return await self._create_with_data(inode, dirty, plan)
         dirty.begin_sending(plan.mtime_ns)
+        size = plan.remote_size()
         async with self._context.gate.path(inode) as path:
-            created = await self._context.share.create_file(path, plan.size, times=plan.times())
+            created = await self._context.share.create_file(path, size, times=plan.times())
+        dirty.blank.clear()
+        dirty.blank.add(ByteRange(0, size))
         created = replace(created, content=NEW_CONTENT)
         if not plan.extents:
             return created
@@ -152,15 +184,31 @@ class Uploader:
 
     # -- existing files --------------------------------------------------------------------------
 
-    async def _check_base(self, inode: Inode, dirty: DirtyFile) -> Properties:
-        now = self._context.now()
-        fresh = now - inode.checked_at < self._context.options.attr_ttl
-        if inode.created_here and fresh and inode.properties is not None and not dirty.started:
-            return inode.properties
+    async def _check_base(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
+        known = inode.properties
+        if known is not None and not dirty.started and self._need_not_ask(inode, dirty, plan):
+            return known
         remote = await self._head(inode)
         if remote is None or not dirty.is_ours(remote):
             raise Conflict(remote)
         return remote
+
+    def _need_not_ask(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> bool:
+        """Tell whether the file was compared so lately that asking again would not tell more.
+
+        What lies between a comparison and a write is not seen in any case; and the answer to a
+        range shows whether somebody wrote. So nothing but ranges may go out unasked, and the file
+        that we created and that is still empty.
+        """
+        options, now = self._context.options, self._context.now()
+        if inode.created_here:
+            return now - inode.checked_at < options.attr_ttl
+        known = inode.properties
+        if known is None or known.content.content_md5 is not None:
+            return False
+        is_in_place = plan.is_partial or (len(plan.pieces()) == 1 and plan.size == known.size)
+        is_lately = now - inode.compared_at < options.comparison_window
+        return is_in_place and is_lately and known.validator() == dirty.base
 
     async def _head(self, inode: Inode) -> Properties | None:
         async with self._context.gate.path(inode) as path:
@@ -174,88 +222,92 @@ class Uploader:
     ) -> Properties:
         """Bring the plan to a remote file that may be changed."""
         dirty.begin_sending(plan.mtime_ns)
-        remote = await self._resize(inode, dirty, plan, remote)
+        remote = await self._make_room(inode, dirty, plan, remote)
         return await self._send_ranges(inode, dirty, plan, remote)
 
-    async def _resize(
+    async def _make_room(
         self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties
     ) -> Properties:
-        """Cut and grow the remote file.
+        """Cut and grow the remote file, as far as the closing request cannot.
 
         The stored MD5 goes with the first change, the other headers stay.
         """
-        is_changed = bool(plan.extents) or plan.size != remote.size
-        content = remote.content.after_change() if is_changed else None
+        content = remote.content.after_change() if plan.extents else None
         sizes = []
         cut = dirty.staged.base_limit
         old = ByteRange(cut, min(remote.size, plan.size))
         # What the program cut off must not come back under a growth; bytes that we send replace it.
-        if old.length > 0 and not ExtentMap(plan.extents).covers(old):
+        if old.length > 0 and not ExtentMap((*plan.extents, *dirty.blank)).covers(old):
             sizes.append(cut)
-        if plan.size != (sizes[-1] if sizes else remote.size):
-            sizes.append(plan.size)
+        size = sizes[-1] if sizes else remote.size
+        if plan.extents and plan.size > size:
+            sizes.append(plan.remote_size())
         for size in sizes or ([remote.size] if content is not None else []):
-            async with self._context.gate.path(inode) as path:
-                answer = await self._context.share.set_file_properties(
-                    path,
-                    size=size,
-                    content=content,
-                    times=Times(last_write_ns=PRESERVE),
-                    lease_id=inode.lease_id,
-                )
-            remote = merged(remote, answer, size, content)
+            remote = await self._resize(inode, dirty, remote, size, content)
             content = None
         return remote
+
+    async def _resize(
+        self,
+        inode: Inode,
+        dirty: DirtyFile,
+        remote: Properties,
+        size: int,
+        content: ContentHeaders | None,
+    ) -> Properties:
+        async with self._context.gate.path(inode) as path:
+            answer = await self._context.share.set_file_properties(
+                path,
+                size=size,
+                content=content,
+                times=Times(last_write_ns=PRESERVE),
+                lease_id=inode.lease_id,
+            )
+        dirty.blank.truncate(size)
+        dirty.blank.add(ByteRange(remote.size, size))
+        return merged(remote, answer, size, content)
 
     async def _send_ranges(
         self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties
     ) -> Properties:
         pieces = plan.pieces()
-        etags = await self._put(inode, dirty, pieces)
-        if len(pieces) > 1:
+        try:
+            etags = await self._sender.send(inode, dirty, pieces)
+        except Foreign:
+            raise Conflict(await self._head(inode)) from None
+        if len(pieces) > 1 or plan.is_partial:
             now = await self._head(inode)
-            if now is None or now.etag not in etags or now.size != plan.size:
-                raise Conflict(now)
-            remote = now
-        async with self._context.gate.path(inode) as path:
-            # The service clears the HTTP headers where they are not sent again.
-            answer = await self._context.share.set_file_properties(
-                path, times=plan.times(), content=remote.content, lease_id=inode.lease_id
+            is_ours = now is not None and (
+                (now.etag in etags if etags else now.etag == remote.etag)
+                and now.size == remote.size
+                and dirty.is_our_time(now.last_write_time_ns)
             )
-        return await self._complete(inode, merged(remote, answer, plan.size, None))
+            if now is None or not is_ours:
+                raise Conflict(now)
+            inode.compared_at = self._context.now()
+            remote = now
+        if plan.is_partial:
+            return remote
+        return await self._close(inode, dirty, plan, remote)
 
-    async def _put(self, inode: Inode, dirty: DirtyFile, pieces: list[ByteRange]) -> set[str]:
-        """Send ranges, several at once.
-
-        After a failure no further one starts; those under way come to their end.
-        """
-        etags: set[str] = set()
-        failures: list[Exception] = []
-
-        async def put(piece: ByteRange) -> None:
-            async with self._slots:
-                if failures:
-                    return
-                try:
-                    async with self._context.gate.path(inode) as path:
-                        written = await self._context.share.put_range(
-                            path,
-                            piece.start,
-                            dirty.staged.read(piece),
-                            preserve_last_write=True,
-                            lease_id=inode.lease_id,
-                        )
-                except (AzureFilesError, VfsError, OSError) as error:
-                    failures.append(error)
-                else:
-                    etags.add(written.etag)
-
-        async with trio.open_nursery() as nursery:
-            for piece in pieces:
-                nursery.start_soon(put, piece)
-        if failures:
-            raise failures[0]
-        return etags
+    async def _close(
+        self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties
+    ) -> Properties:
+        """Set the times, and the size where no range had to wait for it."""
+        is_resized = plan.size != remote.size
+        # The service clears the HTTP headers where they are not sent again.
+        content = (remote.content.after_change() if is_resized else None) or remote.content
+        async with self._context.gate.path(inode) as path:
+            answer = await self._context.share.set_file_properties(
+                path,
+                size=plan.size if is_resized else None,
+                times=plan.times(),
+                content=content,
+                lease_id=inode.lease_id,
+            )
+        dirty.blank.truncate(plan.size)
+        dirty.blank.add(ByteRange(remote.size, plan.size))
+        return await self._complete(inode, merged(remote, answer, plan.size, content))
 
 
 def merged(
@@ -276,7 +328,7 @@ def merged(
     )
 
 
-def carried(old: Validator | None, plan: Plan, base_limit: int) -> list[ByteRange]:
+def carried(old: Validator | None, plan: Plan, new_size: int, base_limit: int) -> list[ByteRange]:
     """Return the ranges of the old version that are not good any more under the new one.
 
     What lay from ``base_limit`` on was cut off, even where the file has the same size again.
@@ -286,6 +338,6 @@ def carried(old: Validator | None, plan: Plan, base_limit: int) -> list[ByteRang
     changed = list(plan.extents)
     if base_limit < old.size:
         changed.append(ByteRange(base_limit, old.size))
-    if plan.size != old.size:
-        changed.append(ByteRange(min(plan.size, old.size), max(plan.size, old.size)))
+    if new_size != old.size:
+        changed.append(ByteRange(min(new_size, old.size), max(new_size, old.size)))
     return changed

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import errno
 
-from azfilesfs.model.limits import FILE_BYTES, MIB
+from azfilesfs.model.limits import FILE_BYTES
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.handles import FileHandle
 from azfilesfs.vfs.inodes import Inode, Place
-
-BACKGROUND_BYTES = 32 * MIB
-"""Dirty bytes of one file from which on full ranges are uploaded while it is still being written.
-"""
 
 
 class Writer:
@@ -55,8 +51,9 @@ class Writer:
     async def write(self, handle: FileHandle, offset: int, data: bytes) -> int:
         """Stage bytes at an offset, at the end for an O_APPEND handle. Returns their number.
 
-        Where the staging area is full, what is dirty in this file is uploaded first; ENOSPC if that
-        does not make room. A cancellation leaves either all of the bytes staged or none.
+        Where the staging area is full, what is dirty in this file is uploaded first, or an upload
+        that is under way is waited for; ENOSPC if that does not make room. Who writes faster than
+        the uploads waits. A cancellation leaves either all of the bytes staged or none.
         """
         handle.check()
         inode = handle.inode
@@ -65,12 +62,9 @@ class Writer:
         except VfsError as error:
             if error.errno != errno.ENOSPC or inode.dirty is None:
                 raise
-            await self._flusher.flush(inode)
+            await self._flusher.make_room(inode)
             self._write(handle, offset, data)
-        dirty = inode.dirty
-        is_much = dirty is not None and dirty.staged.dirty.total >= BACKGROUND_BYTES
-        if is_much and inode.place is not Place.UNLINKED:
-            self._flusher.upload_full_ranges(inode)
+        await self._flusher.keep_pace(inode)
         return len(data)
 
     def _write(self, handle: FileHandle, offset: int, data: bytes) -> None:

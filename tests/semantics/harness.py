@@ -152,7 +152,7 @@ class World:
                 async with FileSystem.open(
                     service.share("demo"),
                     SharePath.parse(root),
-                    VfsOptions(**options),
+                    VfsOptions(**{"comparison_window": 0.0, **options}),
                     cache=cache,
                     staging=staging,
                     kernel=kernel,

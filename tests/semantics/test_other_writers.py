@@ -75,8 +75,9 @@ async def test_change_of_the_same_size(world: World, mock_clock: MockClock):
 
 
 @pytest.mark.semantics("S3.2")
-async def test_write_between_comparison_and_range_is_not_seen(world: World):
-    """The documented gap: a foreign write just before our range is overwritten unnoticed."""
+@pytest.mark.expect_log("conflict on")
+async def test_write_between_comparison_and_range_is_seen_too_late(world: World):
+    """A foreign write just before our range is overwritten, and reported."""
     async with world.mount() as here, world.client() as share:
         await here.write(b"file", b"before")
         file = await here.open(b"file", os.O_RDWR)
@@ -86,9 +87,57 @@ async def test_write_between_comparison_and_range_is_not_seen(world: World):
             await share.put_range(FILE, 0, b"THEIRS")
 
         world.before(lambda request: request.is_put_range, foreign)
+        with refused(errno.ESTALE):
+            await file.close()
+
+        assert await get(share, "file") == b"oursRS"
+        (record,) = here.kept()
+        assert record.dirty_bytes == 4
+
+
+@pytest.mark.semantics("S3.2")
+async def test_writer_that_keeps_the_time_is_not_seen(world: World):
+    """The documented gap: who writes there and leaves the last-write time is not noticed."""
+    async with world.mount() as here, world.client() as share:
+        await here.write(b"file", b"before")
+        file = await here.open(b"file", os.O_RDWR)
+        await file.pwrite(b"ours", 0)
+
+        async def foreign() -> None:
+            await share.put_range(FILE, 0, b"THEIRS", preserve_last_write=True)
+
+        world.before(lambda request: request.is_put_range, foreign)
         await file.close()
 
         assert await get(share, "file") == b"oursRS"
+
+
+@pytest.mark.semantics("S3.1")
+@pytest.mark.expect_log("conflict on")
+async def test_comparison_of_the_open_counts_for_a_moment(world: World):
+    """Within it one range goes out unasked, and its answer tells of the other writer."""
+    async with world.mount(comparison_window=60.0) as here, world.client() as share:
+        await share.create_file(FILE, 10)
+        file = await here.open(b"file", os.O_WRONLY)
+        with world.counted() as counts:
+            await file.pwrite(b"a", 0)
+            await file.fsync()
+        assert counts == {"PutRange": 1, "SetFileProperties": 1}
+
+        await share.put_range(FILE, 4, b"THEIRS")
+        await file.pwrite(b"b", 9)
+        with refused(errno.ESTALE):
+            await file.close()
+        (record,) = here.kept()
+        assert record.dirty_bytes == 1
+
+        # Longer than one range, or of another size, is compared in any case.
+        again = await here.open(b"file", os.O_WRONLY)
+        await share.put_range(FILE, 0, b"X")
+        await again.pwrite(b"longer than it was", 0)
+        with refused(errno.ESTALE):
+            await again.close()
+        assert (await get(share, "file"))[:1] == b"X"
 
 
 @pytest.mark.semantics("S3.2")

@@ -376,7 +376,15 @@ async def mounted(
     """
     for name in ("cache", "state"):
         (directory / name).mkdir(mode=0o700, exist_ok=True, parents=True)
-    chosen = VfsOptions(**{"attr_ttl": 600.0, "dir_ttl": 600.0, "host_name": "host", **options})
+    chosen = VfsOptions(
+        **{
+            "attr_ttl": 600.0,
+            "dir_ttl": 600.0,
+            "host_name": "host",
+            "comparison_window": 0.0,
+            **options,
+        }
+    )
     kernel = RecordingKernel()
     cache_settings = {"limit_bytes": cache_limit, "memory_bytes": 64 * MIB}
     async with (

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import trio
 
 from azfilesfs.client import Times
@@ -79,6 +80,29 @@ async def test_one_byte_in_a_large_file(mount, host, app):
         assert app.requests.counts()["bytes"]["in"] == 1
         content = await host.get_file(SharePath(("a",)))
         assert bytes(content.data).rstrip(b"\0") == bytes(40 * MIB + 5) + b"!"
+
+
+async def test_one_byte_in_a_large_file_at_once(mount, host, app):
+    """Where the open has just compared the file, its check is the only one: three in total."""
+    await host.create_file(SharePath(("a",)), 64 * MIB)
+    async with mount(comparison_window=60.0) as program:
+        await program.stat("a")
+        app.requests.reset()
+        async with program.opened("a", os.O_WRONLY) as file:
+            await file.write(b"!", 40 * MIB + 5)
+        assert operations(app) == {"GetFileProperties": 1, "PutRange": 1, "SetFileProperties": 1}
+
+
+@pytest.mark.parametrize("size", [3, 30])
+async def test_truncating_by_path(mount, host, app, size):
+    """Another size goes with the times: two questions and one request."""
+    await put(host, "a", b"x" * 10)
+    async with mount() as program:
+        number = (await program.stat("a")).ino
+        app.requests.reset()
+        await program.fs.setattr(number, SetAttr(size=size), None)
+        assert operations(app) == {"GetFileProperties": 2, "SetFileProperties": 1}
+        assert await get(host, "a") == (b"x" * 10)[:size] + bytes(max(0, size - 10))
 
 
 async def test_a_thousand_entries(mount, host, app):

@@ -347,6 +347,7 @@ async def test_a_staging_disk_that_fails_during_an_upload(program, host, monkeyp
         raise OSError(errno.EIO, "bad sector")
 
     monkeypatch.setattr(staged, "read", fail)
+    monkeypatch.setattr(staged, "read_into", fail)
     with expect(errno.EIO):
         await file.fsync()
     monkeypatch.undo()

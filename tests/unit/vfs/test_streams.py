@@ -1,0 +1,237 @@
+"""Large files while they are being written: what is sent when, and what a writer waits for."""
+
+import os
+import shutil
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azfilesfs.model.extents import ExtentMap
+from azfilesfs.model.limits import MIB
+from azfilesfs.model.paths import SharePath
+from azfilesfs.model.ranges import ByteRange
+from azfilesfs.vfs import resend
+from azfilesfs.vfs.sending import ZERO_UNIT, is_zeros, to_send
+from tests.unit.vfs.harness import expect, get, idle, inode_of, operations, put
+
+CREATE = os.O_CREAT | os.O_RDWR
+FAILS = pytest.mark.expect_log("is not on the service")
+SMALL = {"staging_limit": 64 * MIB}
+"""An area of which 4 MiB begin a background upload, and 16 MiB go into one pass."""
+
+
+def pattern(size: int) -> bytes:
+    """Return bytes without a zero that differ from one MiB to the next."""
+    return b"".join(bytes([1 + number % 255]) * MIB for number in range(size // MIB))
+
+
+@pytest.mark.semantics("S2.15")
+async def test_a_stream_larger_than_the_staging_area(mount, host, app):
+    """Its blocks are freed while it is written, growth costs few requests, the size is exact."""
+    data = pattern(96 * MIB)
+    async with mount(**SMALL) as program:
+        file = await program.open("a", CREATE)
+        staged = inode_of(program, file.ino).dirty.staged
+        most = held = 0
+        for start in range(0, len(data), MIB):
+            await program.fs.write(file.handle, start, data[start : start + MIB])
+            most = max(most, program.fs.statistics().dirty_bytes)
+            held = max(held, os.stat(staged._data).st_blocks * 512)
+        assert most <= 40 * MIB
+        assert held <= 64 * MIB
+        await file.close()
+        assert await get(host, "a") == data
+        counts = operations(app)
+        assert counts["PutRange"] == 24
+        assert counts["CreateFile"] == 1
+        assert counts["SetFileProperties"] <= 3
+        assert counts["GetFileProperties"] <= 2 * 24
+        assert await program.read("a") == data
+
+
+@pytest.mark.semantics("S2.15")
+async def test_size_and_times_between(mount, host):
+    """fsync in the middle of a stream leaves what was written, and fstat shows that throughout."""
+    data = pattern(24 * MIB)
+    async with mount(**SMALL) as program:
+        file = await program.open("a", CREATE)
+        await file.write(data[: 20 * MIB])
+        await idle(program)
+        grown = (await host.get_file_properties(SharePath(("a",)))).size
+        assert grown > 20 * MIB
+        assert (await file.stat()).size == 20 * MIB
+        assert await file.read(20 * MIB - 1) == data[20 * MIB - 1 : 20 * MIB]
+        await file.fsync()
+        seen = await host.get_file_properties(SharePath(("a",)))
+        shown = await file.stat()
+        assert (seen.size, seen.last_write_time_ns) == (20 * MIB, shown.mtime_ns)
+        await file.write(data[20 * MIB :], 20 * MIB)
+        await file.truncate(22 * MIB)
+        await file.close()
+        assert await get(host, "a") == data[: 22 * MIB]
+
+
+async def test_a_stream_that_leaves_holes(mount, host):
+    """What lies between is zeros, though the file was grown ahead over it."""
+    async with mount(**SMALL) as program:
+        file = await program.open("a", CREATE)
+        await file.write(pattern(8 * MIB))
+        await idle(program)
+        await file.write(b"end", 30 * MIB)
+        await file.close()
+        assert await get(host, "a") == pattern(8 * MIB) + bytes(22 * MIB) + b"end"
+
+
+@pytest.mark.semantics("S2.15")
+async def test_a_fast_writer_waits(mount, app):
+    """While ranges are under way a writer gets no further ahead than some passes."""
+    async with mount(**SMALL) as program:
+        app.faults.add(operation="PutRange", delay=0.2)
+        file = await program.open("a", CREATE)
+        data = pattern(MIB)
+        with trio.move_on_after(0.5):
+            for start in range(63):
+                await program.fs.write(file.handle, start * MIB, data)
+        assert program.fs.statistics().dirty_bytes <= 34 * MIB
+        app.faults.clear()
+        await file.close()
+
+
+@FAILS
+async def test_without_a_network_a_writer_does_not_wait(mount, app):
+    """What cannot be sent now is taken as far as the area reaches, and sent later."""
+    async with mount(**SMALL) as program:
+        app.faults.add(operation="PutRange", cut="before")
+        app.faults.add(operation="CreateFile", cut="before")
+        file = await program.open("a", CREATE)
+        with trio.fail_after(30):
+            await file.write(pattern(60 * MIB))
+        app.faults.clear()
+        await file.close()
+        assert (await file.program.stat("a")).size == 60 * MIB
+        await idle(program)
+
+
+@pytest.mark.semantics("S2.5")
+async def test_a_full_area_waits_for_an_upload_under_way(mount, host, app):
+    """A new file finds room as soon as that of another program has been sent."""
+    async with mount(staging_limit=8 * MIB) as program:
+        first = await program.open("a", CREATE)
+        await first.write(pattern(8 * MIB)[: 8 * MIB - 1])
+        app.faults.add(operation="PutRange", delay=0.1)
+        second = await program.open("b", CREATE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(program.fs.flush, first.handle)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await second.write(b"x" * MIB)
+        await second.close()
+        await first.close()
+        assert await get(host, "b") == b"x" * MIB
+
+
+@pytest.mark.expect_log("an earlier process left")
+async def test_a_process_that_ends_in_the_middle(mount, host, tmp_path, monkeypatch):
+    """What earlier passes sent is there, the rest is kept, and sending it makes the file whole."""
+    data = pattern(24 * MIB)
+    state = tmp_path / "dies"
+    async with mount(directory=state, check=False, **SMALL) as program:
+        file = await program.open("a", CREATE)
+        await file.write(data[: 20 * MIB])
+        await idle(program)
+        await file.write(data[20 * MIB : 21 * MIB], 20 * MIB)
+        shutil.copytree(state / "state" / "staging" / "live", tmp_path / "as it was")
+        await file.close()
+    shutil.rmtree(state / "state" / "staging" / "live")
+    shutil.copytree(tmp_path / "as it was", state / "state" / "staging" / "live")
+    (state / "state" / "staging" / "live").chmod(0o700)
+    async with mount(directory=state) as again:
+        (record,) = again.staging.kept()
+        assert (record.size, record.dirty[-1].stop) == (21 * MIB, 21 * MIB)
+        await resend.send(host, record, force=True)
+        assert await get(host, "a") == data[: 21 * MIB]
+
+
+# -- zeros ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.semantics("S2.16")
+async def test_zeros_of_a_new_file_are_not_sent(program, host, app):
+    """A disk image full of zeros costs what is in it."""
+    data = bytearray(20 * MIB)
+    data[9 * MIB + 5 : 9 * MIB + 8] = b"abc"
+    await program.write("a", bytes(data))
+    counts = app.requests.counts()
+    assert operations(app)["PutRange"] == 1
+    assert counts["bytes"]["in"] == ZERO_UNIT
+    assert await get(host, "a") == data
+    assert await program.read("a") == data
+
+
+@pytest.mark.semantics("S2.16")
+async def test_zeros_over_old_bytes_arrive(program, host, app):
+    """Whole ranges of zeros are cleared, and shorter ones sent: nothing old shows through."""
+    await put(host, "a", pattern(9 * MIB))
+    async with program.opened("a", os.O_WRONLY) as file:
+        await file.write(bytes(5 * MIB), MIB)
+    assert await get(host, "a") == pattern(MIB) + bytes(5 * MIB) + pattern(9 * MIB)[6 * MIB :]
+    assert app.requests.counts()["bytes"]["in"] == 9 * MIB  # only what the test itself has put
+
+
+async def test_zeros_after_bytes_that_were_sent_before(program, host):
+    """What an earlier upload of the same file has written is old data like any other."""
+    async with program.opened("a", CREATE) as file:
+        await file.write(pattern(8 * MIB))
+        await file.fsync()
+        await file.write(bytes(3 * MIB), MIB)
+        await file.fsync()
+        await file.truncate(2 * MIB)
+        await file.truncate(9 * MIB)
+        await file.write(b"\0" * MIB, 7 * MIB)
+    assert await get(host, "a") == pattern(MIB) + bytes(8 * MIB)
+
+
+@FAILS
+async def test_zeros_over_a_range_whose_answer_was_lost(mount, host, app):
+    """A range that may have arrived is not taken for zeros."""
+    async with mount() as program:
+        file = await program.open("a", CREATE)
+        await file.write(pattern(8 * MIB))
+        app.faults.add(operation="PutRange", status=500, effect=True)
+        with expect(5):
+            await file.fsync()
+        app.faults.clear()
+        await file.write(bytes(8 * MIB))
+        await file.close()
+        assert await get(host, "a") == bytes(8 * MIB)
+
+
+UNITS = st.lists(st.tuples(st.booleans(), st.integers(1, 3 * ZERO_UNIT)), min_size=1, max_size=8)
+
+
+@given(UNITS, st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=4))
+def test_what_is_left_out_is_zeros_on_both_sides(stretches, blanks):
+    """Every byte that is not sent is zero here and blank there; the parts are in order."""
+    data = b"".join((b"\0" if zero else b"\7") * length for zero, length in stretches)
+    start = 2 * ZERO_UNIT
+    piece = ByteRange(start, start + len(data))
+    blank = ExtentMap(
+        ByteRange(first * ZERO_UNIT, (first + count) * ZERO_UNIT) for first, count in blanks
+    )
+    parts = to_send(memoryview(data), piece, blank)
+    assert parts == sorted(parts)
+    assert all(part.start < part.stop for part in parts)
+    for gap in ExtentMap(parts).gaps(piece):
+        assert not any(data[gap.start - start : gap.stop - start])
+        assert blank.covers(gap)
+
+
+@given(st.integers(0, 3 * ZERO_UNIT), st.integers(0, 3 * ZERO_UNIT))
+def test_zeros_are_told_from_anything_else(length, position):
+    """One byte is enough to be something."""
+    data = bytearray(length)
+    assert is_zeros(memoryview(data)) is (length > 0)
+    if position < length:
+        data[position] = 1
+        assert not is_zeros(memoryview(data))
