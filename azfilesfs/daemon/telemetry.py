@@ -22,6 +22,7 @@ from azfilesfs.obs.exporter import exported
 from azfilesfs.obs.logs import TRACE
 from azfilesfs.obs.metrics import Gauges, Metrics
 from azfilesfs.vfs.filesystem import FileSystem
+from azfilesfs.vfs.locks.observer import LockObserver, NoLockObserver
 
 _log = logging.getLogger("azfilesfs.requests")
 
@@ -99,6 +100,34 @@ class ClientReporter:
         _log.info("the service refused a newer version; %s is in use", version)
 
 
+class LockReporter:
+    """Hears what becomes of locks (``azfilesfs.vfs.locks.observer.LockObserver``)."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Report to metrics; what a program must know is logged where it happens."""
+        self._metrics = metrics
+
+    def waiters_changed(self, difference: int) -> None:
+        """Count requests that begin and end."""
+        self._metrics.lock_waiters_changed(difference)
+
+    def waited(self, seconds: float, *, granted: bool) -> None:
+        """Count a request that has ended."""
+        self._metrics.lock_waited(seconds, granted=granted)
+
+    def taken_over(self) -> None:
+        """Count a lease taken over from the dead."""
+        self._metrics.lock_taken_over()
+
+    def lost(self, count: int) -> None:
+        """Count locks that were lost."""
+        self._metrics.lost_locks(count)
+
+    def leases_changed(self, difference: int) -> None:
+        """Count leases taken and given back."""
+        self._metrics.leases_changed(difference)
+
+
 def _outcome(event: AttemptEvent) -> str:
     if event.cancelled:
         return "cancelled"
@@ -113,6 +142,7 @@ class Telemetry:
     Attributes:
         client: for the client library.
         kernel: for the guard of the adapter.
+        locks: for the locks between hosts.
     """
 
     def __init__(self, metrics: Metrics | None) -> None:
@@ -120,6 +150,7 @@ class Telemetry:
         self._metrics = metrics
         self.client = ClientReporter(metrics)
         self.kernel: Observer = self._kernel if metrics is not None else ignore_measurement
+        self.locks: LockObserver = NoLockObserver() if metrics is None else LockReporter(metrics)
 
     @classmethod
     @asynccontextmanager

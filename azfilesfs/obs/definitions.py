@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 _REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_LOCK_BUCKETS: Final = (0.001, 0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800)
 _KERNEL_BUCKETS: Final = (0.0001, 0.00025, 0.001, 0.0025, *_REQUEST_BUCKETS)
 
 
@@ -97,6 +98,26 @@ KERNEL_ERRORS: Final = Definition(
     "Operations answered with an errno, which includes names that do not exist",
     ("operation", "errno"),
 )
+LOCK_WAIT: Final = Definition(
+    "azfilesfs_lock_wait_seconds",
+    Kind.HISTOGRAM,
+    "Duration of requests for a lock that may wait, granted or not",
+    ("outcome",),
+    buckets=_LOCK_BUCKETS,
+)
+LOCK_WAITERS: Final = Definition(
+    "azfilesfs_lock_waiters", Kind.GAUGE, "Requests for a lock that have not been answered"
+)
+LOCK_TAKEOVERS: Final = Definition(
+    "azfilesfs_lock_takeovers_total",
+    Kind.COUNTER,
+    "Leases taken over from mounts that had died",
+)
+LOCKS_LOST: Final = Definition(
+    "azfilesfs_locks_lost_total",
+    Kind.COUNTER,
+    "Locks of programs on this mount that were lost to another mount",
+)
 
 
 def _gauge(name: str, text: str, stability: Stability = Stability.STABLE) -> Definition:
@@ -151,6 +172,10 @@ ALL: Final = (
     BREAKER,
     KERNEL_LATENCY,
     KERNEL_ERRORS,
+    LOCK_WAIT,
+    LOCK_WAITERS,
+    LOCK_TAKEOVERS,
+    LOCKS_LOST,
     *GAUGES.values(),
     *TOTALS.values(),
 )

@@ -28,6 +28,7 @@ from azfilesfs.obs.definitions import Definition
 _log = logging.getLogger("azfilesfs.metrics")
 # Otherwise each counter brings a second series with the time at which it was made.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library does not annotate it
+_LOCK_OUTCOMES: Final = ("granted", "refused")
 _BREAKER_STATES: Final = ("closed", "open", "half-open")
 
 
@@ -58,8 +59,14 @@ class Metrics:
         self.retries = self._counter(definitions.RETRIES)
         self.kernel_latency = self._histogram(definitions.KERNEL_LATENCY)
         self.kernel_errors = self._counter(definitions.KERNEL_ERRORS)
-        form = definitions.BREAKER
-        self.breaker = Gauge(form.name, form.help, form.labels, registry=self.registry)
+        self.lock_wait = self._histogram(definitions.LOCK_WAIT)
+        self.lock_waiters = self._gauge(definitions.LOCK_WAITERS)
+        self.lock_takeovers = self._counter(definitions.LOCK_TAKEOVERS)
+        self.locks_lost = self._counter(definitions.LOCKS_LOST)
+        for outcome in _LOCK_OUTCOMES:
+            # Shown from the start, so that what never happened is zero and not missing.
+            self.lock_wait.labels(outcome)
+        self.breaker = self._gauge(definitions.BREAKER)
         self.breaker_changed("closed")
         self._leases = 0
         # Labels are looked up once: this runs for every 4 KiB that a program writes.
@@ -101,10 +108,29 @@ class Metrics:
         """Count leases taken and given back."""
         self._leases = max(0, self._leases + difference)
 
+    def lock_waiters_changed(self, difference: int) -> None:
+        """Count requests for a lock that begin and end."""
+        self.lock_waiters.inc(difference)
+
+    def lock_waited(self, seconds: float, *, granted: bool) -> None:
+        """Count a request for a lock that has ended."""
+        self.lock_wait.labels(_LOCK_OUTCOMES[not granted]).observe(seconds)
+
+    def lock_taken_over(self) -> None:
+        """Count a lease taken over from the dead."""
+        self.lock_takeovers.inc()
+
+    def lost_locks(self, count: int) -> None:
+        """Count locks lost to another mount."""
+        self.locks_lost.inc(count)
+
     def breaker_changed(self, state: str) -> None:
         """Show the state of the circuit breaker: closed, open or half-open."""
         for name in _BREAKER_STATES:
             self.breaker.labels(name).set(name == state)
+
+    def _gauge(self, form: Definition) -> Gauge:
+        return Gauge(form.name, form.help, form.labels, registry=self.registry)
 
     def _counter(self, form: Definition) -> Counter:
         return Counter(form.name, form.help, form.labels, registry=self.registry)

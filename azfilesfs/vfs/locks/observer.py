@@ -8,11 +8,13 @@ from typing import Protocol
 class LockObserver(Protocol):
     """Hears what becomes of locks; called from the event loop, must not block or raise."""
 
-    def waited(self, seconds: float, *, granted: bool) -> None:
-        """Note that a request had to wait, and how that ended.
+    def waiters_changed(self, difference: int) -> None:
+        """Note that blocking requests have begun (positive) or ended (negative)."""
 
-        Called for a request that was not answered at once only; ``granted`` is False where it was
-        interrupted, refused or timed out.
+    def waited(self, seconds: float, *, granted: bool) -> None:
+        """Note how long a blocking request took, and how it ended.
+
+        ``granted`` is False where it was interrupted, refused or timed out.
         """
 
     def taken_over(self) -> None:
@@ -27,6 +29,9 @@ class LockObserver(Protocol):
 
 class NoLockObserver:
     """Counts nothing."""
+
+    def waiters_changed(self, difference: int) -> None:
+        """Ignore it."""
 
     def waited(self, seconds: float, *, granted: bool) -> None:
         """Ignore it."""

@@ -15,7 +15,8 @@ from azfilesfs.daemon.telemetry import ClientReporter, Telemetry
 from azfilesfs.errors import FileNotFound, ServerBusy
 from azfilesfs.fuse.guard import ignore_measurement
 from azfilesfs.obs.logs import TRACE
-from azfilesfs.obs.metrics import Metrics
+from azfilesfs.obs.metrics import Gauges, Metrics
+from azfilesfs.vfs.locks.observer import NoLockObserver
 
 
 def event(**changes: Any) -> AttemptEvent:
@@ -126,3 +127,32 @@ async def test_a_taken_address(config: MountConfig, tmp_path: Path, caplog):
         with pytest.raises(CommandFailed, match="metrics cannot be served"):
             async with Telemetry.open(other):
                 pytest.fail("two listen on one port")
+
+
+def test_locks_are_counted():
+    """Leases, waiters, how long they waited, takeovers and losses."""
+    metrics = Metrics("share")
+    locks = Telemetry(metrics).locks
+    locks.leases_changed(2)
+    locks.leases_changed(-1)
+    locks.waiters_changed(3)
+    locks.waiters_changed(-1)
+    locks.waited(0.5, granted=True)
+    locks.waited(2.0, granted=True)
+    locks.taken_over()
+    locks.lost(4)
+
+    metrics.read_at_scrape(lambda: Gauges({}, {}))
+    assert value(metrics, "azure_files_active_leases", share="share") == 1
+    assert value(metrics, "azfilesfs_lock_waiters") == 2
+    assert value(metrics, "azfilesfs_lock_wait_seconds_sum", outcome="granted") == 2.5
+    assert value(metrics, "azfilesfs_lock_wait_seconds_count", outcome="refused") == 0
+    locks.waited(7.0, granted=False)
+    assert value(metrics, "azfilesfs_lock_wait_seconds_sum", outcome="refused") == 7
+    assert value(metrics, "azfilesfs_lock_takeovers_total") == 1
+    assert value(metrics, "azfilesfs_locks_lost_total") == 4
+
+
+def test_locks_without_metrics():
+    """Nothing is counted, and nothing fails."""
+    assert isinstance(Telemetry(None).locks, NoLockObserver)

@@ -174,6 +174,7 @@ def test_what_is_no_row(value: object):
 def test_nobody_need_listen():
     """A mount without metrics tells of its locks all the same."""
     observer: LockObserver = NoLockObserver()
+    observer.waiters_changed(1)
     observer.waited(1.5, granted=True)
     observer.taken_over()
     observer.lost(2)
