@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from azfilesfs.cache.blocks import block_range
 from azfilesfs.model.extents import ExtentMap
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
@@ -52,13 +51,9 @@ class Ancestry:
             self._ancestors.popitem(last=False)
         return extents
 
-    def sources(self, validator: Validator, index: int) -> Iterator[Validator]:
-        """Yield the version itself, then earlier ones with the same block, the latest first."""
-        yield validator
-        block = block_range(index, validator.size)
-        for ancestor in reversed(self._ancestors.get(validator, ())):
-            if is_untouched(ancestor.changed, block):
-                yield ancestor.validator
+    def ancestors(self, validator: Validator) -> Iterator[Ancestor]:
+        """Yield earlier versions that share bytes with this one, the latest first."""
+        return reversed(self._ancestors.get(validator, ()))
 
 
 def is_untouched(changed: ExtentMap, block: ByteRange) -> bool:

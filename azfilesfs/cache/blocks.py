@@ -1,9 +1,10 @@
 """How cached bytes are cut, named and sealed. Pure; used by every module of the block cache.
 
-A *block* is the unit in which the reader asks. A *slab* is a run of 16 aligned blocks, 4 MiB,
-which is what one sequential request brings: it is written to disk as one value, because a new file
-and a transaction per block would cost more than the bytes themselves. Each block of a value
-carries its own checksum, so that one block can be read back without the rest.
+A *block* is the unit that is present or not, and the least that a read asks the service for. A
+*slab* is a run of 256 aligned blocks, 4 MiB, which is what one sequential request brings. On disk a
+slab is one sparse file with a table of its blocks in front: a new file and a transaction per block
+would cost more than the bytes themselves. Each block has its own checksum, so that one can be read
+back without the rest.
 """
 
 from __future__ import annotations
@@ -11,22 +12,29 @@ from __future__ import annotations
 import struct
 import zlib
 from array import array
-from typing import BinaryIO, Final, NamedTuple, Self
+from functools import lru_cache
+from typing import Final, NamedTuple, Self
 
 from azfilesfs.model.limits import KIB
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
 
-# A random read that misses fetches whole blocks: 256 KiB take about as long to transfer (4 ms at
-# 60 MiB/s) as the request takes to travel, so a smaller block would save little time, and a larger
-# one would make random reads pay for bytes nobody asked for.
-BLOCK_BYTES: Final = 256 * KIB
-SLAB_BLOCKS: Final = 16
+# A random read that misses fetches whole blocks. 16 KiB are the page of many databases and take a
+# fraction of a round trip to transfer (0.3 ms at 60 MiB/s); larger ones would make random reads pay
+# for bytes nobody asked for, smaller ones would make the next read nearby pay for a request.
+BLOCK_BYTES: Final = 16 * KIB
+SLAB_BLOCKS: Final = 256
 SLAB_BYTES: Final = SLAB_BLOCKS * BLOCK_BYTES
 
-_MAGIC: Final = b"azb1"
+HEADER_BYTES: Final = 4 * KIB
+"""Where the bytes of a slab begin in its file, so that they lie on the disk's own blocks."""
+
+Buffer = bytes | bytearray | memoryview
+
+_MAGIC: Final = b"azb2"
 _HEAD: Final = struct.Struct("<4sII")  # magic, number of blocks, number of bytes
 _CHECKSUM_BYTES: Final = 4
+_REMEMBERED_PLACES: Final = 4096
 
 
 def block_count(size: int) -> int:
@@ -40,99 +48,136 @@ def block_range(index: int, size: int) -> ByteRange:
     return ByteRange(start, max(start, min(start + BLOCK_BYTES, size)))
 
 
-class Lookup(NamedTuple):
-    """A value on disk that may hold a block, and what it must look like to be believed."""
-
-    key: str
-    position: int
-    blocks: int
-    length: int
-
-
-def lookups(validator: Validator, index: int) -> tuple[Lookup, ...]:
-    """Return where a block of a version may be stored: in its slab, or alone."""
-    version = validator.key()
-    alone = Lookup(f"{version}/b{index}", 0, 1, block_range(index, validator.size).length)
-    slab, position = divmod(index, SLAB_BLOCKS)
-    whole = slab_range(slab, validator.size)
-    blocks = block_count(whole.length)
-    if blocks <= 1:
-        return (alone,)
-    return (Lookup(f"{version}/s{slab}", position, blocks, whole.length), alone)
-
-
 def slab_range(slab: int, size: int) -> ByteRange:
     """Return the bytes of one slab of a file of ``size`` bytes; the last slab is short."""
     start = slab * SLAB_BYTES
     return ByteRange(start, max(start, min(start + SLAB_BYTES, size)))
 
 
-class Value(NamedTuple):
-    """What one key holds on disk: a header with checksums, then the bytes of its blocks."""
+class Place(NamedTuple):
+    """Where a slab is on disk, and what it must look like to be believed.
 
-    header: bytes
-    data: memoryview
+    A slab of one block stands in the database; it is there whole or not at all.
+    """
+
+    key: str
+    blocks: int
+    length: int
+
+    @property
+    def seed(self) -> int:
+        """What checksums begin with, so that no slab is taken for another."""
+        return zlib.crc32(self.key.encode())
+
+    @property
+    def data_start(self) -> int:
+        """Where the bytes begin."""
+        return HEADER_BYTES if self.blocks > 1 else _table_bytes(1)
+
+    def window(self, first: int, stop: int) -> ByteRange:
+        """Return the bytes of consecutive blocks, counted from the start of the slab."""
+        return ByteRange(first * BLOCK_BYTES, min(stop * BLOCK_BYTES, self.length))
+
+
+@lru_cache(_REMEMBERED_PLACES)
+def place_of(validator: Validator, slab: int) -> Place:
+    """Return where a slab of a version is."""
+    length = slab_range(slab, validator.size).length
+    return Place(f"{version_prefix(validator)}{slab}", block_count(length), length)
+
+
+def version_prefix(validator: Validator) -> str:
+    """Return what the keys of all slabs of a version begin with; the number of the slab follows."""
+    return f"{validator.key()}/"
+
+
+def runs_of(present: Buffer, first: int, stop: int) -> list[range]:
+    """Return the runs of blocks between two that are marked by a byte of 1."""
+    runs = []
+    marks = bytes(present)
+    start = marks.find(1, first, stop)
+    while start >= 0:
+        end = marks.find(0, start, stop)
+        end = stop if end < 0 else end
+        runs.append(range(start, end))
+        start = marks.find(1, end, stop)
+    return runs
+
+
+class Table:
+    """Which blocks of a slab are there, and their checksums.
+
+    Attributes:
+        present: one byte a block, 1 for those that are there.
+    """
+
+    __slots__ = ("_sums", "place", "present")
+
+    def __init__(self, place: Place) -> None:
+        """Start with no block."""
+        self.place = place
+        self.present = bytearray(place.blocks)
+        self._sums = array("I", bytes(4 * place.blocks))
 
     @classmethod
-    def seal(cls, key: str, data: bytes | memoryview) -> Self:
-        """Compute the header; checksums cover the key too, so no value is taken for another."""
-        view = memoryview(data).cast("B")
-        seed = zlib.crc32(key.encode())
-        sums = array(
-            "I",
-            (
-                zlib.crc32(view[start : start + BLOCK_BYTES], seed)
-                for start in range(0, len(view), BLOCK_BYTES)
-            ),
-        )
-        head = _HEAD.pack(_MAGIC, len(sums), len(view)) + sums.tobytes()
-        return cls(head + _checksum(head, seed), view)
-
-
-class SealedReader:
-    """Reads blocks of one value and believes only what checksums confirm. Owns the stream."""
-
-    __slots__ = ("_header_bytes", "_length", "_seed", "_stream", "_sums")
-
-    def __init__(self, stream: BinaryIO, lookup: Lookup) -> None:
-        """Read and check the header.
+    def unpack(cls, place: Place, data: Buffer) -> Self:
+        """Read a table from the start of a slab.
 
         Raises:
-            ValueError: the value is not what the lookup expects; the stream stays the caller's to
-                close.
-            OSError: it cannot be read.
+            ValueError: it is damaged, or of another slab.
         """
-        self._stream = stream
-        self._seed = zlib.crc32(lookup.key.encode())
-        self._length = lookup.length
-        head_bytes = _HEAD.size + _CHECKSUM_BYTES * lookup.blocks
-        self._header_bytes = head_bytes + _CHECKSUM_BYTES
-        header = stream.read(self._header_bytes)
-        head = header[:head_bytes]
-        if header[head_bytes:] != _checksum(head, self._seed):
+        end = _table_bytes(place.blocks) - _CHECKSUM_BYTES
+        head = bytes(data[:end])
+        if bytes(data[end : end + _CHECKSUM_BYTES]) != _checksum(head, place.seed):
             raise ValueError("the header is damaged")
-        if _HEAD.unpack_from(head) != (_MAGIC, lookup.blocks, lookup.length):
+        if _HEAD.unpack_from(head) != (_MAGIC, place.blocks, place.length):
             raise ValueError("the header does not fit the key")
-        self._sums = array("I", head[_HEAD.size :])
+        table = cls(place)
+        table.present[:] = head[_HEAD.size : _HEAD.size + place.blocks]
+        table._sums = array("I", head[_HEAD.size + place.blocks :])
+        return table
 
-    def block(self, position: int) -> bytes:
-        """Return one block of the value.
+    def pack(self) -> bytes:
+        """Return the bytes that stand at the start of the slab."""
+        head = _HEAD.pack(_MAGIC, self.place.blocks, self.place.length)
+        head += bytes(self.present) + self._sums.tobytes()
+        return head + _checksum(head, self.place.seed)
+
+    def seal(self, first: int, data: Buffer) -> None:
+        """Compute the checksums of consecutive blocks; ``mark`` makes them present.
 
         Raises:
-            ValueError: its length or its checksum is wrong.
-            OSError: it cannot be read.
+            ValueError: the data does not end where a block of this slab ends.
         """
-        start = position * BLOCK_BYTES
-        length = min(BLOCK_BYTES, self._length - start)
-        self._stream.seek(self._header_bytes + start)
-        data = self._stream.read(length)
-        if len(data) != length or zlib.crc32(data, self._seed) != self._sums[position]:
-            raise ValueError(f"block {position} of the value is damaged")
-        return data
+        view = memoryview(data).cast("B")
+        stop = first + block_count(len(view))
+        if len(view) != self.place.window(first, stop).length:
+            raise ValueError("the data does not consist of whole blocks")
+        seed = self.place.seed
+        for position in range(first, stop):
+            start = (position - first) * BLOCK_BYTES
+            self._sums[position] = zlib.crc32(view[start : start + BLOCK_BYTES], seed)
 
-    def close(self) -> None:
-        """Close the stream."""
-        self._stream.close()
+    def mark(self, first: int, stop: int) -> None:
+        """Count consecutive blocks as present."""
+        self.present[first:stop] = b"\1" * (stop - first)
+
+    def check(self, first: int, data: Buffer) -> None:
+        """Compare consecutive blocks with their checksums.
+
+        Raises:
+            ValueError: one of them is damaged.
+        """
+        view = memoryview(data).cast("B")
+        seed = self.place.seed
+        for position in range(first, first + block_count(len(view))):
+            start = (position - first) * BLOCK_BYTES
+            if zlib.crc32(view[start : start + BLOCK_BYTES], seed) != self._sums[position]:
+                raise ValueError(f"block {position} of the slab is damaged")
+
+
+def _table_bytes(blocks: int) -> int:
+    return _HEAD.size + blocks + 4 * blocks + _CHECKSUM_BYTES
 
 
 def _checksum(data: bytes, seed: int) -> bytes:

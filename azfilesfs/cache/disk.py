@@ -1,27 +1,26 @@
 """diskcache made safe: the only module that imports it.
 
 The stock ``Disk`` pickles what it does not know, believes the file names and modes that its
-database holds, and writes bytes line by line. ``SealedDisk`` stores ``Value`` objects only, each
-with one write; it never unpickles, never leaves its directory, and opens regular files only.
+database holds, and writes bytes line by line. ``SealedDisk`` stores ``Value`` objects only, in
+large writes; it never unpickles, never leaves its directory, and opens regular files only.
 ``Index`` is the database with it. Everything here is synchronous and runs in worker threads.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import diskcache
 from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW
 
-from azfilesfs.cache.blocks import Value
+from azfilesfs.cache.blocks import Buffer
 
 VALUE_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 DATABASE_FILES: Final = (DBNAME, f"{DBNAME}-wal", f"{DBNAME}-shm")
@@ -42,6 +41,34 @@ _SCHEMA: Final = {
 
 Timeout = diskcache.Timeout
 """The database stayed locked by another process."""
+
+
+class Value(NamedTuple):
+    """A new slab as it is stored first.
+
+    Attributes:
+        header: stands at the start.
+        start: where the data begins.
+        data: some of the slab's bytes; the rest of the file is a hole.
+        is_small: whether it goes into the database; then the data follows the header at once.
+    """
+
+    header: bytes
+    start: int
+    data: Buffer
+    is_small: bool
+
+
+class Descriptor:
+    """An open file, closed when nobody uses it any more: threads may still be reading from it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
 
 
 class Flaw:
@@ -77,7 +104,7 @@ class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
     def store(
         self, value: object, read: object, key: object = None
     ) -> tuple[int, int, str | None, bytes | None]:
-        """Write a value once, small ones into the database; return size, mode, file name and blob.
+        """Write a value, small ones into the database; return size, mode, file name and blob.
 
         Raises:
             TypeError: it is not a ``Value``.
@@ -85,18 +112,19 @@ class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
         """
         if type(value) is not Value or read:
             raise TypeError("the block cache stores sealed values only")
-        length = len(value.header) + len(value.data)
-        if length < self.min_file_size:
-            return 0, MODE_RAW, None, b"".join(value)
+        if value.is_small:
+            return 0, MODE_RAW, None, value.header + bytes(value.data)
         name, path = self.filename()
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        _write_once(path, value)
-        return length, MODE_BINARY, name, None
+        _write_new(path, value)
+        return len(value.header) + len(value.data), MODE_BINARY, name, None
 
-    def fetch(self, mode: object, filename: object, value: object, read: object) -> BinaryIO | Flaw:
-        """Open what a row points at for reading; the caller closes it."""
+    def fetch(
+        self, mode: object, filename: object, value: object, read: object
+    ) -> bytes | Descriptor | Flaw:
+        """Return what a row holds, or the open file that it points at."""
         if mode == MODE_RAW and type(value) is bytes:
-            return io.BytesIO(value)
+            return value
         if mode != MODE_BINARY or not _is_value_name(filename):
             return FLAW
         with suppress(OSError):
@@ -163,18 +191,43 @@ class Index(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
         finally:
             del self._local.con
 
-    def evict_oldest(self) -> bool:
-        """Drop the value that was stored first; return False where there is none.
+    def keys_between(self, start: str, stop: str) -> list[str]:
+        """Return the keys from one text up to another.
+
+        Raises:
+            sqlite3.Error: the database is damaged or cannot be used.
+        """
+        rows = self._sql("SELECT key FROM Cache WHERE key >= ? AND key < ?", (start, stop))
+        return [key for (key,) in rows.fetchall() if isinstance(key, str)]
+
+    def grow(self, key: str, amount: int) -> None:
+        """Count some more bytes for a value.
+
+        Raises:
+            sqlite3.Error, Timeout: the database is damaged or cannot be used.
+        """
+        with self._transact(retry=False) as (sql, _):
+            sql("UPDATE Cache SET size = size + ? WHERE key = ?", (amount, key))
+
+    def evict_oldest(self, spared: Container[str], most_spared: int) -> str | None:
+        """Drop the value that was stored first; return its key, None where there is no value.
+
+        Those in ``spared``, ``most_spared`` at most, stay as long as there are others.
 
         Raises:
             sqlite3.Error, Timeout: the database is damaged or cannot be used.
         """
         with self._transact(retry=False) as (sql, cleanup):
-            rows = sql("SELECT rowid, filename FROM Cache ORDER BY store_time LIMIT 1").fetchall()
-            for rowid, filename in rows:
-                sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))
-                cleanup(filename)
-        return bool(rows)
+            rows = sql(
+                "SELECT rowid, key, filename FROM Cache ORDER BY store_time LIMIT ?",
+                (most_spared + 1,),
+            ).fetchall()
+            if not rows:
+                return None
+            rowid, key, filename = next((row for row in rows if row[1] not in spared), rows[0])
+            sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))
+            cleanup(filename)
+        return str(key)
 
     def reconcile(self) -> set[str]:
         """Set counters right that a crash left wrong; return the names of all value files.
@@ -221,12 +274,11 @@ def _is_value_name(name: object) -> bool:
     return isinstance(name, str) and VALUE_NAME.fullmatch(name) is not None
 
 
-def _write_once(path: str, value: Value) -> None:
+def _write_new(path: str, value: Value) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        written = os.writev(descriptor, value)
-        if written != len(value.header) + len(value.data):
-            raise OSError("the value was cut short")
+        write_at(descriptor, value.start, value.data)
+        write_at(descriptor, 0, value.header)
     except BaseException:
         os.unlink(path)
         raise
@@ -234,11 +286,20 @@ def _write_once(path: str, value: Value) -> None:
         os.close(descriptor)
 
 
-def _open_regular(path: str) -> BinaryIO:
+def write_at(descriptor: int, start: int, data: Buffer) -> None:
+    """Write bytes with one call.
+
+    Raises:
+        OSError: they could not be written whole.
+    """
+    if os.pwrite(descriptor, data, start) != len(data):
+        raise OSError("a write was cut short")
+
+
+def _open_regular(path: str) -> Descriptor:
     # O_NONBLOCK: opening a FIFO must not wait for its writer.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = Descriptor(os.open(path, flags))
+    if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):
         raise OSError("not a regular file")
-    return open(descriptor, "rb", buffering=0)
+    return descriptor

@@ -1,4 +1,4 @@
-"""The disk tier: sealed values below one directory, bounded in size. For worker threads.
+"""The disk tier: sealed slabs below one directory, bounded in size. For worker threads.
 
 Nothing here raises once the store is open: what cannot be read is a miss, what cannot be written
 is dropped, and a database that turns out to be damaged is given up for this run and made anew by
@@ -14,29 +14,74 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
-from azfilesfs.cache.blocks import Lookup, SealedReader, Value
+from azfilesfs.cache.blocks import Place, Table, block_count, place_of, runs_of, version_prefix
+from azfilesfs.cache.buffers import BufferPool
 from azfilesfs.cache.disk import (
     DATABASE_FILES,
     VALUE_NAME,
+    Descriptor,
     Flaw,
     Index,
     Timeout,
+    Value,
     looks_sound,
 )
+from azfilesfs.cache.slabs import OpenSlab, OpenSlabs
+from azfilesfs.cache.write_behind import Waiting
 from azfilesfs.errors import ConfigurationError
+from azfilesfs.model.limits import GIB
+from azfilesfs.model.ranges import ByteRange
+from azfilesfs.model.versions import Validator
 
 _log = logging.getLogger("azfilesfs.cache")
 # The version of the layout is part of the name: another layout starts beside this one, not inside
 # it.
-_FOLDER: Final = "blocks-1"
+_FOLDER: Final = "blocks-2"
+_FORMER_FOLDERS: Final = ("blocks-1",)
 # A value file without a row may be one that another process is writing just now.
 _ORPHAN_SECONDS: Final = 600.0
 _TRANSIENT: Final = ("locked", "busy", "full")
+_VERSIONS: Final = 1024
+_FREE_SHARE: Final = 20
+_FREE_MOST: Final = 16 * GIB
+
+
+def free_reserve(folder: Path) -> int:
+    """Return how many bytes of the disk are left to others: a twentieth, 16 GiB at most."""
+    status = os.statvfs(folder)
+    return min(_FREE_MOST, status.f_blocks * status.f_frsize // _FREE_SHARE)
+
+
+class Source(NamedTuple):
+    """A version whose slab may have the blocks that are wanted.
+
+    ``usable`` has one byte a block of the slab, 1 for those that are the same in both versions.
+    """
+
+    validator: Validator
+    usable: bytes
+
+
+class Search(NamedTuple):
+    """Blocks that are wanted: of one slab, counted from its start, in any of some versions."""
+
+    slab: int
+    blocks: range
+    sources: Sequence[Source]
+
+
+class Found(NamedTuple):
+    """Consecutive blocks of a slab, ``first`` counted from its start."""
+
+    slab: int
+    first: int
+    data: memoryview
 
 
 def prepare_directory(path: Path) -> None:
@@ -61,15 +106,15 @@ def prepare_directory(path: Path) -> None:
 
 
 class DiskStore:
-    """Values on disk by key.
+    """Slabs on disk by version and number.
 
     Attributes:
         used_bytes: size of the store as of the last write or sweep.
-        damaged: number of values that were found damaged, and removed.
-        failed_writes: number of values that could not be written.
+        damaged: number of slabs that were found damaged, and removed.
+        failed_writes: number of slabs, or parts of them, that could not be written.
     """
 
-    def __init__(self, folder: Path, index: Index, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, index: Index, limit_bytes: int, pool: BufferPool) -> None:
         """Use an index that ``open`` opened."""
         self.used_bytes = 0
         self.damaged = 0
@@ -77,13 +122,19 @@ class DiskStore:
         self._folder = folder
         self._index = index
         self._limit = limit_bytes
+        self._reserve = free_reserve(folder)
+        self._pool = pool
+        self._slabs = OpenSlabs()
+        # Which slabs of a version have a row, for the versions that were asked for last. May name
+        # some that are gone by now.
+        self._known: OrderedDict[Validator, set[int]] = OrderedDict()
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._given_up = False
 
     @classmethod
-    def open(cls, directory: Path, limit_bytes: int) -> Self:
+    def open(cls, directory: Path, limit_bytes: int, pool: BufferPool) -> Self:
         """Open the store below a directory that is ours alone, starting anew where it is damaged.
 
         Raises:
@@ -95,44 +146,160 @@ class DiskStore:
         prepare_directory(folder)
         try:
             if looks_sound(folder):
-                return cls(folder, Index(folder), limit_bytes)
+                return cls(folder, Index(folder), limit_bytes, pool)
         except (sqlite3.Error, Timeout, TypeError, ValueError) as error:
             _log.debug("the index of the disk cache cannot be opened: %s", error)
         _log.warning("the disk cache in %r is damaged and is made anew", str(folder))
         shutil.rmtree(folder)
         prepare_directory(folder)
-        return cls(folder, Index(folder), limit_bytes)
+        return cls(folder, Index(folder), limit_bytes, pool)
 
-    def read(self, wanted: Mapping[int, Sequence[Lookup]]) -> dict[int, bytes]:
-        """Return those blocks that are here whole, by the caller's numbers for them."""
-        found: dict[int, bytes] = {}
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read_nowait(self, validator: Validator, slab: int, window: ByteRange) -> memoryview | None:
+        """Return bytes of a slab, counted from its start, where that needs no wait for the disk."""
+        opened = self._slabs.get(place_of(validator, slab).key)
+        return opened.read_nowait(window, self._pool) if opened is not None else None
+
+    def may_have(self, validator: Validator, slab: int, blocks: range) -> bool:
+        """Tell without a look at the disk whether any of the blocks could be there."""
+        known = self._known.get(validator)
+        if self._given_up or (known is not None and slab not in known):
+            return False
+        opened = self._slabs.get(place_of(validator, slab).key)
+        return opened is None or opened.present.find(1, blocks.start, blocks.stop) >= 0
+
+    def read(self, searches: Sequence[Search]) -> list[Found]:
+        """Return those blocks that are here whole."""
+        found: list[Found] = []
         if self._given_up:
             return found
         try:
-            with self._session(), _OpenValues(self) as values:
-                for number, lookups in wanted.items():
-                    blocks = (values.block(lookup) for lookup in lookups)
-                    data = next((block for block in blocks if block is not None), None)
-                    if data is not None:
-                        found[number] = data
+            with self._session():
+                for search in searches:
+                    self._search(search, found)
         except Exception as error:  # noqa: BLE001 - whatever a damaged cache provokes must be a miss
             self._failed(error)
         return found
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
-        """Store a value, at the cost of the oldest ones."""
-        if self._given_up or len(data) > self._limit:
-            self.failed_writes += 1
+    def _search(self, search: Search, found: list[Found]) -> None:
+        missing = bytearray(search.blocks.start) + b"\1" * len(search.blocks)
+        for validator, usable in search.sources:
+            slab = self._open(validator, search.slab)
+            if slab is None:
+                continue
+            marks = _all_of(missing, usable, slab.present)
+            for run in runs_of(marks, search.blocks.start, search.blocks.stop):
+                try:
+                    data = slab.read(run, self._pool)
+                except (ValueError, OSError) as error:
+                    self._remove_damaged(slab.place, str(error))
+                    break
+                found.append(Found(search.slab, run.start, data))
+                missing[run.start : run.stop] = bytes(len(run))
+            if 1 not in missing:
+                return
+
+    def _open(self, validator: Validator, number: int) -> OpenSlab | None:
+        """Return a slab, opened if it was not; a damaged one is removed. Only inside a session."""
+        place = place_of(validator, number)
+        slab = self._slabs.get(place.key)
+        if slab is not None:
+            return slab
+        known = self._slabs_of(validator)
+        if number not in known:
+            return None
+        source = self._index.get(place.key)
+        if source is None:
+            known.discard(number)
+            return None
+        if isinstance(source, Flaw):
+            self._remove_damaged(place, "its file is missing or not a regular file")
+            return None
+        try:
+            slab = OpenSlab.open(place, source)
+        except (ValueError, OSError) as error:
+            self._remove_damaged(place, str(error))
+            return None
+        return self._slabs.add(slab) if isinstance(source, Descriptor) else slab
+
+    def _slabs_of(self, validator: Validator) -> set[int]:
+        with self._lock:
+            known = self._known.get(validator)
+            if known is not None:
+                self._known.move_to_end(validator)
+                return known
+        prefix = version_prefix(validator)
+        keys = self._index.keys_between(prefix, f"{prefix[:-1]}{chr(ord(prefix[-1]) + 1)}")
+        numbers = (key.removeprefix(prefix) for key in keys)
+        known = {int(number) for number in numbers if number.isdecimal()}
+        with self._lock:
+            known = self._known.setdefault(validator, known)
+            if len(self._known) > _VERSIONS:
+                self._known.popitem(last=False)
+        return known
+
+    def _remove_damaged(self, place: Place, reason: str) -> None:
+        """Remove a slab that cannot be believed, and say so. Only inside a session."""
+        # After a power cut there can be thousands: the first is worth a warning.
+        level = logging.DEBUG if self.damaged else logging.WARNING
+        self.damaged += 1
+        _log.log(level, "a value of the disk cache is damaged and removed: %s", reason)
+        self._slabs.discard(place.key)
+        self._index.delete(place.key)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, batch: Sequence[Waiting]) -> None:
+        """Store blocks in one transaction, at the cost of the slabs stored first."""
+        length = sum(waiting.length for waiting in batch)
+        if self._given_up or length > self._limit:
+            self.failed_writes += len(batch)
             return
         try:
-            value = Value.seal(key, data)
             with self._session():
-                self._make_room(len(data))
-                self._index.set(key, value)
+                if not self._make_room(length):
+                    self.failed_writes += len(batch)
+                    return
+                with self._index.transact():
+                    for waiting in batch:
+                        self._write(waiting)
                 self.used_bytes = self._index.volume()
         except Exception as error:  # noqa: BLE001 - the bytes are clean: losing a copy costs one request
+            self.failed_writes += len(batch)
+            for waiting in batch:
+                # What was written may have no row now.
+                self._slabs.discard(place_of(waiting.validator, waiting.slab).key)
+            self._failed(error)
+
+    def _write(self, waiting: Waiting) -> None:
+        """Store blocks of one slab; what fails at the disk costs this one only."""
+        place = place_of(waiting.validator, waiting.slab)
+        try:
+            slab = self._open(waiting.validator, waiting.slab)
+            pieces = list(waiting.pieces)
+            if slab is None:
+                slab = self._create(place, *pieces.pop(0))
+                self._slabs_of(waiting.validator).add(waiting.slab)
+            grown = sum(slab.extend(first, data) for first, data in pieces)
+            if grown:
+                slab.finish()
+                self._index.grow(place.key, grown)
+        except OSError as error:
+            self._slabs.discard(place.key)
             self.failed_writes += 1
             self._failed(error)
+
+    def _create(self, place: Place, first: int, data: bytes | bytearray | memoryview) -> OpenSlab:
+        table = Table(place)
+        table.seal(first, data)
+        table.mark(first, first + block_count(len(data)))
+        start = place.data_start + place.window(first, first + 1).start
+        self._index.set(place.key, Value(table.pack(), start, data, place.blocks == 1))
+        source = self._index.get(place.key)
+        if not isinstance(source, Descriptor):
+            return OpenSlab(table, b"")
+        return self._slabs.add(OpenSlab(table, source, is_verified=True))
 
     def sweep(self) -> None:
         """Bring counters, size and value files into line; ends early on ``stop``."""
@@ -142,6 +309,8 @@ class DiskStore:
                 self._make_room(0)
                 self.used_bytes = self._index.volume()
             self._delete_orphans(known)
+            for name in _FORMER_FOLDERS:
+                shutil.rmtree(self._folder.parent / name, ignore_errors=True)
         except Exception as error:  # noqa: BLE001 - as in read
             self._failed(error)
 
@@ -150,33 +319,11 @@ class DiskStore:
         self._stopping.set()
 
     def close(self) -> None:
-        """Close all connections; no other thread may be in here any more."""
+        """Close all files and connections; no other thread may be in here any more."""
+        self._slabs.clear()
         while self._idle:
             with suppress(sqlite3.Error):
                 self._idle.pop().close()
-
-    def open_value(self, lookup: Lookup) -> SealedReader | None:
-        """Open a value and check its header; a damaged one is removed. Only inside a session."""
-        stream = self._index.get(lookup.key)
-        if stream is None:
-            return None
-        if isinstance(stream, Flaw):
-            self.remove_damaged(lookup, "its file is missing or not a regular file")
-            return None
-        try:
-            return SealedReader(stream, lookup)
-        except (ValueError, OSError) as error:
-            stream.close()
-            self.remove_damaged(lookup, str(error))
-            return None
-
-    def remove_damaged(self, lookup: Lookup, reason: str) -> None:
-        """Remove a value that cannot be believed, and say so. Only inside a session."""
-        # After a power cut there can be thousands: the first is worth a warning.
-        level = logging.DEBUG if self.damaged else logging.WARNING
-        self.damaged += 1
-        _log.log(level, "a value of the disk cache is damaged and removed: %s", reason)
-        self._index.delete(lookup.key)
 
     @contextmanager
     def _session(self) -> Iterator[None]:
@@ -191,10 +338,24 @@ class DiskStore:
             with self._lock:
                 self._idle.append(connection)
 
-    def _make_room(self, needed: int) -> None:
-        while self._index.volume() + needed > self._limit and not self._stopping.is_set():
-            if not self._index.evict_oldest():
-                return
+    def _make_room(self, needed: int) -> bool:
+        """Evict until there is room below the limit and on the disk; return whether there is.
+
+        Slabs that are open, since they were read just now, go last. Where one is being read its
+        reader still has the file.
+        """
+        while not self._has_room(needed) and not self._stopping.is_set():
+            key = self._index.evict_oldest(self._slabs, self._slabs.limit)
+            if key is None:
+                return False
+            self._slabs.discard(key)
+        return True
+
+    def _has_room(self, needed: int) -> bool:
+        if self._index.volume() + needed > self._limit:
+            return False
+        status = os.statvfs(self._folder)
+        return status.f_bavail * status.f_frsize - needed >= self._reserve
 
     def _delete_orphans(self, known: set[str]) -> None:
         youngest = time.time() - _ORPHAN_SECONDS
@@ -223,31 +384,10 @@ class DiskStore:
                     (self._folder / name).unlink()
 
 
-class _OpenValues:
-    """The values that one ``read`` has open, so that neighbouring blocks share one opening."""
-
-    def __init__(self, store: DiskStore) -> None:
-        self._store = store
-        self._readers: dict[str, SealedReader | None] = {}
-
-    def block(self, lookup: Lookup) -> bytes | None:
-        if lookup.key not in self._readers:
-            self._readers[lookup.key] = self._store.open_value(lookup)
-        reader = self._readers[lookup.key]
-        if reader is None:
-            return None
-        try:
-            return reader.block(lookup.position)
-        except (ValueError, OSError) as error:
-            self._store.remove_damaged(lookup, str(error))
-            self._readers[lookup.key] = None
-            reader.close()
-            return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for reader in self._readers.values():
-            if reader is not None:
-                reader.close()
+def _all_of(*marks: bytes | bytearray) -> bytes:
+    """Return the marks that stand in all of them, as far as the shortest goes."""
+    length = min(map(len, marks))
+    joint = -1
+    for each in marks:
+        joint &= int.from_bytes(each[:length], "little")
+    return joint.to_bytes(length, "little")

@@ -197,6 +197,7 @@ class Telemetry:
                     "inodes": files.inodes,
                     "cached_names": files.cached_names,
                     "cache_memory_bytes": blocks.memory_bytes,
+                    "buffer_bytes": blocks.buffer_bytes,
                     "cache_disk_bytes": blocks.disk_bytes,
                     "connections_limit": connections,
                 },

@@ -135,6 +135,11 @@ GAUGES: Final = {
     "inodes": _gauge("inodes", "Inodes in memory"),
     "cached_names": _gauge("cached_names", "Names of cached listings in memory"),
     "cache_memory_bytes": _gauge("cache_memory_bytes", "Bytes of the block cache in memory"),
+    "buffer_bytes": _gauge(
+        "buffer_bytes",
+        "Bytes of file contents in memory: cached, on their way, waiting for the disk, idle",
+        Stability.EXPERIMENTAL,
+    ),
     "cache_disk_bytes": _gauge("cache_disk_bytes", "Bytes of the block cache on disk"),
     "connections_limit": _gauge(
         "connections_limit", "Requests that may be in flight at once", Stability.EXPERIMENTAL
@@ -143,8 +148,8 @@ GAUGES: Final = {
 """Read at each scrape, by the names that the parts use."""
 
 TOTALS: Final = {
-    "cache_memory_hits": _total("cache_memory_hits", "Blocks found in memory"),
-    "cache_disk_hits": _total("cache_disk_hits", "Blocks found on disk"),
+    "cache_memory_hits": _total("cache_memory_hits", "Times that bytes were found in memory"),
+    "cache_disk_hits": _total("cache_disk_hits", "Times that bytes were found on disk"),
     "cache_misses": _total("cache_misses", "Blocks that had to be asked for"),
     "cache_dropped_writes": _total(
         "cache_dropped_writes",

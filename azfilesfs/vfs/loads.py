@@ -33,7 +33,7 @@ class Piece(NamedTuple):
     """Bytes of one version from ``start`` on."""
 
     start: int
-    data: bytes
+    data: bytes | memoryview
 
 
 class Load:
@@ -43,6 +43,7 @@ class Load:
         serial: when it was started, on the reader's count of reads and loads.
         finished: set exactly once, when one of ``pieces``, ``moved`` and ``error`` is.
         is_reserved: whether its bytes are already taken from the budget.
+        lent: how many bytes of the cache's room it still has for what is on its way.
         waiters: number of reads that joined it.
     """
 
@@ -51,6 +52,7 @@ class Load:
         "finished",
         "indexes",
         "is_reserved",
+        "lent",
         "moved",
         "pieces",
         "serial",
@@ -64,6 +66,7 @@ class Load:
         self.indexes = indexes
         self.serial = serial
         self.is_reserved = False
+        self.lent = 0
         self.waiters = 0
         self.pieces: list[Piece] | None = None
         self.moved: Properties | None = None
@@ -161,8 +164,10 @@ class ByteBudget:
             granted.set()
 
 
-def assemble(pieces: list[Piece], window: ByteRange) -> bytes:
+def assemble(pieces: list[Piece], window: ByteRange) -> bytes | memoryview:
     """Cut the window out of pieces that cover it, in any order and overlapping.
+
+    Where one piece covers it all, the result is a view of that.
 
     Raises:
         IntegrityError: they do not cover it.
@@ -170,11 +175,12 @@ def assemble(pieces: list[Piece], window: ByteRange) -> bytes:
     parts: list[memoryview] = []
     position = window.start
     for start, data in sorted(pieces, key=lambda piece: piece.start):
-        if start > position:
+        if start > position or position >= window.stop:
             break
         part = memoryview(data)[position - start : window.stop - start]
-        parts.append(part)
-        position += len(part)
+        if part:
+            parts.append(part)
+            position += len(part)
     if position != window.stop:
         raise errors.IntegrityError("the blocks do not cover the range that was read")
-    return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,7 +1,7 @@
 """Reads the clean bytes of files through the block cache.
 
 A block of a version is loaded once, however many reads want it: the load runs in a task of the
-reader's nursery, and the reads wait for it. Sequential reads load whole ranges of 4 MiB and some
+reader's nursery, and the reads wait for it. Sequential reads load ranges of up to 4 MiB and some
 more ahead; other reads load only the blocks that they touch. Every answer is compared with the
 version that was asked for, so one read never mixes two.
 
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import trio
 
@@ -27,13 +26,13 @@ from azfilesfs.cache import (
     block_count,
     block_range,
 )
-from azfilesfs.model.limits import MIB
-from azfilesfs.model.paths import SharePath
+from azfilesfs.model.limits import KIB, MIB
 from azfilesfs.model.properties import Properties
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs.loads import ByteBudget, Load, Outdated, Piece, VersionMoved, assemble
-from azfilesfs.vfs.readahead import AccessPattern
+from azfilesfs.vfs.readable import Content, FileSource, Readable
+from azfilesfs.vfs.readahead import AccessPattern, Streams
 
 __all__ = ["AccessPattern", "BlockReader", "Readable", "ReaderStatistics"]
 
@@ -42,63 +41,8 @@ _TRIES: Final = 5
 _BUDGET_BYTES: Final = 64 * MIB
 """Bytes that may be in flight; at most half of it for reading ahead."""
 
-
-class Readable(Protocol):
-    """What the reader knows of a file."""
-
-    def held(self) -> AbstractAsyncContextManager[SharePath]:
-        """Hold its path still for one request; a rename waits for that, and that for a rename."""
-        ...
-
-    @property
-    def validator(self) -> Validator:
-        """The version that is believed to be the current one."""
-
-    @property
-    def lease_id(self) -> str | None:
-        """The lease that we hold on it."""
-
-    def observed(self, properties: Properties) -> None:
-        """Take note of an answer that contradicts ``validator``.
-
-        Raises:
-            VfsError: ESTALE, it is another file.
-        """
-
-
-class Content(Protocol):
-    """An answer to Get File."""
-
-    @property
-    def data(self) -> bytes:
-        """The bytes of ``byte_range``."""
-        ...
-
-    @property
-    def properties(self) -> Properties:
-        """Of the file at that moment; the size is that of the whole file."""
-        ...
-
-    @property
-    def byte_range(self) -> ByteRange:
-        """What was read, cut at the end of the file."""
-        ...
-
-
-class FileSource(Protocol):
-    """The two operations of a share that the reader uses; see ``azfilesfs.client.ShareClient``."""
-
-    async def get_file(
-        self, path: SharePath, byte_range: ByteRange | None = None, *, lease_id: str | None = None
-    ) -> Content:
-        """Read a range; InvalidRange where it begins at or after the end."""
-        ...
-
-    async def get_file_properties(
-        self, path: SharePath, *, lease_id: str | None = None
-    ) -> Properties:
-        """Ask for the properties only."""
-        ...
+_OPEN_BYTES: Final = 256 * KIB
+"""What an open asks for: a small file whole, or as much as the kernel reads first."""
 
 
 class ReaderStatistics(NamedTuple):
@@ -127,15 +71,18 @@ class BlockReader:
             cache: where they are kept.
             readahead_blocks: how many ranges of 4 MiB one handle may be read ahead; 0 for none.
             nursery: runs the loads; when it is cancelled they fail and so do their waiters.
-            budget_bytes: how many bytes may be in flight at once.
+            budget_bytes: how many bytes may be in flight at once; with a small memory tier half of
+                that, since what is on its way takes its room.
         """
         self._share = share
         self._cache = cache
         self._nursery = nursery
-        self._budget = ByteBudget(budget_bytes)
-        # What is read ahead waits in the memory tier: several handles must find room there.
+        self._budget = ByteBudget(min(budget_bytes, max(SLAB_BYTES, cache.memory_bytes // 2)))
+        # What is read ahead waits in the memory tier, where all handles must find room, and
+        # something is left for other reads.
+        self._streams = Streams(cache.memory_bytes // 4 * 3)
         self._window = min(readahead_blocks, cache.memory_bytes // (4 * SLAB_BYTES))
-        self._loads: dict[tuple[Validator, int], Load] = {}
+        self._loads: dict[Validator, dict[int, Load]] = {}
         self._serial = 0
 
     def new_pattern(self) -> AccessPattern:
@@ -144,11 +91,12 @@ class BlockReader:
 
     def statistics(self) -> ReaderStatistics:
         """Return what is in flight."""
-        return ReaderStatistics(len(set(self._loads.values())), self._budget.used)
+        loads = {load for each in self._loads.values() for load in each.values()}
+        return ReaderStatistics(len(loads), self._budget.used)
 
     async def read(
         self, source: Readable, offset: int, size: int, pattern: AccessPattern | None
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Return the bytes of one version, fewer than ``size`` only at its end.
 
         Without a pattern the read counts as one at random. A cancellation leaves loads running
@@ -167,9 +115,10 @@ class BlockReader:
             window = _clamped(offset, size, validator)
             if not window.length:
                 return b""
-            loads, pieces = self._want(source, validator, window, in_sequence=in_sequence)
-            if pattern is not None and in_sequence:
-                self._read_ahead(source, validator, window, pattern)
+            stream = pattern if in_sequence else None
+            loads, pieces = self._want(source, validator, window, stream)
+            if stream is not None:
+                self._read_ahead(source, validator, window, stream)
             try:
                 for load in loads:
                     pieces += await load.wait(began)
@@ -194,9 +143,9 @@ class BlockReader:
             AzureFilesError: the service or the network failed.
         """
         validator = source.validator
-        if validator.size == 0 or await self._cache.get(validator, 0) is not None:
+        if validator.size == 0 or await self._cache.load(validator, range(1)):
             return None
-        window = ByteRange(0, BLOCK_BYTES)
+        window = ByteRange(0, _OPEN_BYTES)
         async with source.held() as path:
             try:
                 content = await self._share.get_file(path, window, lease_id=source.lease_id)
@@ -210,45 +159,65 @@ class BlockReader:
         return self._serial
 
     def _want(
-        self, source: Readable, validator: Validator, window: ByteRange, *, in_sequence: bool
+        self,
+        source: Readable,
+        validator: Validator,
+        window: ByteRange,
+        stream: AccessPattern | None,
     ) -> tuple[list[Load], list[Piece]]:
-        """Collect what memory has of the window, and join or start loads for the rest."""
+        """Collect what can be had at once, and join or start loads for the rest."""
         pieces: list[Piece] = []
         loads: dict[Load, None] = {}
         missing: list[int] = []
-        for index in range(window.start // BLOCK_BYTES, block_count(window.stop)):
-            data = self._cache.get_nowait(validator, index)
+        under_way = self._loads.get(validator, {})
+        position = window.start
+        while position < window.stop:
+            data = self._cache.get_nowait(validator, position, window.stop)
+            load = under_way.get(position // BLOCK_BYTES) if data is None else None
+            if data is None and load is None:
+                data = self._cache.read_nowait(validator, position, window.stop)
             if data is not None:
-                pieces.append(Piece(index * BLOCK_BYTES, data))
-            elif load := self._loads.get((validator, index)):
+                pieces.append(Piece(position, data))
+                position += len(data)
+                continue
+            index = position // BLOCK_BYTES
+            if load is not None:
                 loads[load] = None
+                position = load.indexes.stop * BLOCK_BYTES
             else:
                 missing.append(index)
+                position = (index + 1) * BLOCK_BYTES
         runs = list(_runs(missing))
-        if runs and in_sequence:
-            runs[-1] = self._to_end_of_slab(validator, runs[-1])
+        if runs and stream is not None:
+            stream.missed(runs[0].start // SLAB_BLOCKS)
+            runs[-1] = self._extended(validator, runs[-1], stream)
         for run in runs:
             loads[self._start(source, validator, run)] = None
         return list(loads), pieces
 
-    def _to_end_of_slab(self, validator: Validator, run: range) -> range:
+    def _extended(self, validator: Validator, run: range, stream: AccessPattern) -> range:
+        """Lengthen a run by what a read in sequence will want next, up to the end of its slab."""
+        share = self._streams.share(stream, trio.current_time())
+        extension = min(stream.extension, share) // BLOCK_BYTES
         slab_end = -(-run.stop // SLAB_BLOCKS) * SLAB_BLOCKS
+        last = min(slab_end, block_count(validator.size), run.stop + extension)
         stop = run.stop
-        while stop < min(slab_end, block_count(validator.size)) and self._is_new(validator, stop):
+        while stop < last and self._is_new(validator, stop):
             stop += 1
         return range(run.start, stop)
 
     def _is_new(self, validator: Validator, index: int) -> bool:
-        return (validator, index) not in self._loads and not self._cache.has(validator, index)
+        return index not in self._loads.get(validator, ()) and not self._cache.has(validator, index)
 
     def _read_ahead(
         self, source: Readable, validator: Validator, window: ByteRange, pattern: AccessPattern
     ) -> None:
-        """Start loads for the next ranges, as far as the pattern and the budget allow."""
-        if pattern.asked_of != validator:
-            pattern.asked, pattern.asked_of = -1, validator
+        """Start loads for the next ranges, as far as pattern, share and budget allow."""
+        pattern.turn_to(validator)
+        # One range of the share is the one that is being read.
+        share = self._streams.share(pattern, trio.current_time()) // SLAB_BYTES - 1
         here = (window.stop - 1) // SLAB_BYTES
-        last = min(here + pattern.window, (validator.size - 1) // SLAB_BYTES)
+        last = min(here + min(pattern.window, share), (validator.size - 1) // SLAB_BYTES)
         for slab in range(max(here, pattern.asked) + 1, last + 1):
             stop = min((slab + 1) * SLAB_BLOCKS, block_count(validator.size))
             wanted = (i for i in range(slab * SLAB_BLOCKS, stop) if self._is_new(validator, i))
@@ -258,16 +227,16 @@ class BlockReader:
                 if is_crowded or not self._budget.acquire_nowait(amount):
                     return
                 self._start(source, validator, run, is_reserved=True)
-            pattern.asked = slab
+            pattern.ask(slab)
 
     def _start(
         self, source: Readable, validator: Validator, run: range, *, is_reserved: bool = False
     ) -> Load:
         load = Load(validator, run, self._next_serial())
-        load.is_reserved = is_reserved
+        if is_reserved:
+            self._reserved(load)
         self._nursery.start_soon(self._run, source, load)
-        for index in run:
-            self._loads[validator, index] = load
+        self._loads.setdefault(validator, {}).update(dict.fromkeys(run, load))
         return load
 
     async def _run(self, source: Readable, load: Load) -> None:
@@ -275,7 +244,7 @@ class BlockReader:
         try:
             if not load.is_reserved:
                 await self._budget.acquire(load.bytes_reserved)
-                load.is_reserved = True
+                self._reserved(load)
             load.pieces = await self._fetch(source, load)
         except VersionMoved as moved:
             load.moved = moved.properties
@@ -287,24 +256,41 @@ class BlockReader:
             if load.pieces is None and load.moved is None and load.error is None:
                 load.error = errors.ConnectionFailed("reading was given up at the end of the mount")
             if load.is_reserved:
+                self._cache.take_back(load.lent)
                 self._budget.release(load.bytes_reserved)
+            under_way = self._loads[load.validator]
             for index in load.indexes:
-                del self._loads[load.validator, index]
+                del under_way[index]
+            if not under_way:
+                del self._loads[load.validator]
             load.finished.set()
+
+    def _reserved(self, load: Load) -> None:
+        """Take note that the budget has granted a load its bytes."""
+        load.is_reserved = True
+        load.lent = load.bytes_reserved
+        self._cache.lend(load.lent)
 
     async def _fetch(self, source: Readable, load: Load) -> list[Piece]:
         """Take the blocks from the disk, and those that it does not have from the service."""
         validator = load.validator
-        blocks = await self._cache.get_many(validator, load.indexes)
-        pieces = [Piece(index * BLOCK_BYTES, data) for index, data in blocks.items()]
-        for run in _runs(index for index in load.indexes if index not in blocks):
+        pieces: list[Piece] = []
+        gaps = set(load.indexes)
+        for first, data in await self._cache.load(validator, load.indexes, is_lent=True):
+            load.lent -= len(data)
+            pieces.append(Piece(first * BLOCK_BYTES, data))
+            gaps.difference_update(range(first, first + block_count(len(data))))
+        for run in _runs(index for index in load.indexes if index in gaps):
             window = ByteRange(run.start * BLOCK_BYTES, block_range(run[-1], validator.size).stop)
-            data = await self._get(source, validator, window)
-            self._cache.put(validator, run.start, data)
-            pieces.append(Piece(window.start, data))
+            fetched = await self._get(source, validator, window)
+            self._cache.put(validator, run.start, fetched, is_lent=True)
+            load.lent -= len(fetched)
+            pieces.append(Piece(window.start, fetched))
         return pieces
 
-    async def _get(self, source: Readable, validator: Validator, window: ByteRange) -> bytes:
+    async def _get(
+        self, source: Readable, validator: Validator, window: ByteRange
+    ) -> bytes | memoryview:
         lease_id = source.lease_id
         async with source.held() as path:
             try:

@@ -1,8 +1,10 @@
 """Versions and bytes for the cache's tests."""
 
 import random
+from collections.abc import Iterable
 
-from azfilesfs.cache import BLOCK_BYTES, SLAB_BYTES, BlockCache, block_range
+from azfilesfs.cache import BLOCK_BYTES, SLAB_BYTES, BlockCache, block_count, block_range
+from azfilesfs.cache.blocks import Buffer
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.versions import Validator
 
@@ -35,7 +37,27 @@ def fill(cache: BlockCache, validator: Validator) -> bytes:
 
 async def load(cache: BlockCache, validator: Validator) -> dict[int, bytes]:
     """Return all blocks of a version that the cache has."""
-    return await cache.get_many(validator, range(-(-validator.size // BLOCK_BYTES)))
+    return cut(await cache.load(validator, range(block_count(validator.size))))
+
+
+async def get(cache: BlockCache, validator: Validator, index: int) -> bytes | None:
+    """Return one block from memory or disk."""
+    found = cut(await cache.load(validator, range(index, index + 1)))
+    return found.get(index)
+
+
+def in_memory(cache: BlockCache, validator: Validator, index: int) -> bytes | None:
+    """Return one block if it is in memory."""
+    window = block_range(index, validator.size)
+    data = cache.get_nowait(validator, window.start, window.stop)
+    return None if data is None else bytes(data)
+
+
+def cut(runs: Iterable[tuple[int, Buffer]]) -> dict[int, bytes]:
+    """Cut runs of blocks into blocks."""
+    return {
+        first + index: block for first, data in runs for index, block in split(bytes(data)).items()
+    }
 
 
 def split(data: bytes) -> dict[int, bytes]:

@@ -3,10 +3,17 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azfilesfs.cache.ancestry import Ancestry
+from azfilesfs.cache.ancestry import Ancestry, is_untouched
 from azfilesfs.cache.blocks import BLOCK_BYTES, block_count, block_range
 from azfilesfs.model.ranges import ByteRange
 from tests.unit.cache.data import version
+
+
+def sources(ancestry, validator, index):
+    """Return the versions that have a block of this one: itself, then earlier ones."""
+    block = block_range(index, validator.size)
+    earlier = ancestry.ancestors(validator)
+    return [validator, *(each.validator for each in earlier if is_untouched(each.changed, block))]
 
 
 def test_untouched_blocks_have_the_old_version_as_source():
@@ -15,9 +22,9 @@ def test_untouched_blocks_have_the_old_version_as_source():
     old, new = version(1), version(2)
     ancestry.descend(old, new, [ByteRange(3 * BLOCK_BYTES + 5, 3 * BLOCK_BYTES + 6)])
 
-    assert list(ancestry.sources(new, 2)) == [new, old]
-    assert list(ancestry.sources(new, 3)) == [new]
-    assert list(ancestry.sources(old, 2)) == [old]
+    assert sources(ancestry, new, 2) == [new, old]
+    assert sources(ancestry, new, 3) == [new]
+    assert sources(ancestry, old, 2) == [old]
 
 
 def test_the_first_version_is_remembered_longest():
@@ -26,9 +33,7 @@ def test_the_first_version_is_remembered_longest():
     for number in range(1, 50):
         ancestry.descend(version(number), version(number + 1), [ByteRange(0, 1)])
 
-    sources = list(ancestry.sources(version(50), 5))
-
-    assert sources == [version(number) for number in (50, 49, 48, 47, 1)]
+    assert sources(ancestry, version(50), 5) == [version(number) for number in (50, 49, 48, 47, 1)]
 
 
 def test_the_table_is_bounded():
@@ -38,8 +43,8 @@ def test_the_table_is_bounded():
         old, new = version(1, file_id=file_id), version(2, file_id=file_id)
         ancestry.descend(old, new, [])
 
-    assert len(list(ancestry.sources(version(2, file_id=0), 0))) == 1
-    assert len(list(ancestry.sources(version(2, file_id=4999), 0))) == 2
+    assert len(sources(ancestry, version(2, file_id=0), 0)) == 1
+    assert len(sources(ancestry, version(2, file_id=4999), 0)) == 2
 
 
 @st.composite
@@ -74,7 +79,7 @@ def test_sources_always_hold_the_same_bytes(history):
         validator = new
     for index in range(block_count(validator.size)):
         start, stop = block_range(index, validator.size)
-        for source in ancestry.sources(validator, index):
+        for source in sources(ancestry, validator, index):
             assert contents[source][start:stop] == contents[validator][start:stop]
 
 

@@ -1,20 +1,23 @@
 """The cache as the reader uses it: two tiers, writes behind, versions out of versions."""
 
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 
-from azfilesfs.cache import BLOCK_BYTES, BlockCache
+from azfilesfs.cache import BLOCK_BYTES, SLAB_BYTES, BlockCache, block_count
 from azfilesfs.cache.store import DiskStore
-from azfilesfs.cache.write_behind import WriteBehind
+from azfilesfs.cache.write_behind import Waiting, WriteBehind
 from azfilesfs.errors import ConfigurationError
 from azfilesfs.model.limits import KIB, MIB
 from azfilesfs.model.ranges import ByteRange
-from tests.unit.cache.data import block, content, fill, load, split, version
+from tests.unit.cache.data import block, content, fill, get, in_memory, load, split, version
 
 ONE, TWO = version(1), version(2)
+LAST = block_count(ONE.size) - 1
 
 
 def open_cache(directory: Path, limit: int = 64 * MIB, memory: int = 32 * MIB):
@@ -27,9 +30,9 @@ async def test_blocks_are_in_memory_at_once(tmp_path):
     async with open_cache(tmp_path / "c") as cache:
         data = fill(cache, ONE)
 
-        assert {i: cache.get_nowait(ONE, i) for i in split(data)} == split(data)
-        assert cache.get_nowait(ONE, len(split(data))) is None
-        assert cache.get_nowait(TWO, 0) is None
+        assert {i: in_memory(cache, ONE, i) for i in split(data)} == split(data)
+        assert in_memory(cache, ONE, len(split(data))) is None
+        assert in_memory(cache, TWO, 0) is None
         assert cache.has(ONE, 0)
         assert not cache.has(TWO, 0)
 
@@ -39,10 +42,10 @@ async def test_blocks_survive_a_remount(tmp_path):
     async with open_cache(tmp_path / "c") as cache:
         data = fill(cache, ONE)
     async with open_cache(tmp_path / "c") as cache:
-        assert cache.get_nowait(ONE, 0) is None
+        assert in_memory(cache, ONE, 0) is None
         assert await load(cache, ONE) == split(data)
-        assert cache.get_nowait(ONE, 0) == block(ONE, 0)
-        assert cache.statistics().disk_hits == len(split(data))
+        assert in_memory(cache, ONE, 0) == block(ONE, 0)
+        assert cache.statistics().disk_hits == 3
 
 
 async def test_disk_serves_what_memory_lost(tmp_path):
@@ -68,26 +71,27 @@ async def test_files_of_odd_sizes_survive(tmp_path, size):
 async def test_single_blocks_survive(tmp_path):
     """Blocks put one by one, as random reads do, come back; their neighbours are misses."""
     async with open_cache(tmp_path / "c") as cache:
-        for index in (0, 5, 17, 36):
+        for index in (0, 5, 17, LAST):
             cache.put(ONE, index, block(ONE, index))
     async with open_cache(tmp_path / "c") as cache:
-        assert await load(cache, ONE) == {index: block(ONE, index) for index in (0, 5, 17, 36)}
-        assert await cache.get(ONE, 6) is None
+        assert await load(cache, ONE) == {index: block(ONE, index) for index in (0, 5, 17, LAST)}
+        assert await get(cache, ONE, 6) is None
 
 
 async def test_run_across_slabs_survives(tmp_path):
-    """A run that begins and ends in the middle of slabs is stored as blocks and whole slabs."""
+    """A run that begins and ends in the middle of slabs is stored as parts of slabs."""
     data = content(ONE)
     async with open_cache(tmp_path / "c") as cache:
-        cache.put(ONE, 10, data[10 * BLOCK_BYTES : 36 * BLOCK_BYTES])
+        cache.put(ONE, 100, data[100 * BLOCK_BYTES : 560 * BLOCK_BYTES])
     async with open_cache(tmp_path / "c") as cache:
-        assert await load(cache, ONE) == {index: block(ONE, index) for index in range(10, 36)}
+        found = await load(cache, ONE)
+    assert found == {index: split(data)[index] for index in range(100, 560)}
 
 
 async def test_half_a_block_is_refused(tmp_path):
     """Data that does not end where a block ends would be taken for a whole one later."""
     async with open_cache(tmp_path / "c") as cache:
-        for index, length in ((0, 100), (36, BLOCK_BYTES), (0, BLOCK_BYTES + 1)):
+        for index, length in ((0, 100), (LAST, BLOCK_BYTES), (0, BLOCK_BYTES + 1)):
             with pytest.raises(ValueError, match="whole blocks"):
                 cache.put(ONE, index, bytes(length))
         assert cache.statistics().memory_bytes == 0
@@ -97,21 +101,22 @@ async def test_without_a_disk_tier(tmp_path):
     """Limit 0 means memory only: nothing is made on disk, and misses are misses."""
     async with open_cache(tmp_path / "c", limit=0) as cache:
         fill(cache, ONE)
-        assert await cache.get(ONE, 0) == block(ONE, 0)
-        assert await cache.get(TWO, 0) is None
+        assert await get(cache, ONE, 0) == block(ONE, 0)
+        assert await get(cache, TWO, 0) is None
         assert await cache.drain(1)
     assert not (tmp_path / "c").exists()
 
 
 async def test_statistics_tell_what_happened(tmp_path):
     """Hits by tier, misses and sizes are counted."""
-    async with open_cache(tmp_path / "c", memory=MIB) as cache:
+    async with open_cache(tmp_path / "c", memory=6 * MIB) as cache:
         data = fill(cache, ONE)
         await cache.drain(30)
-        last = len(split(data)) - 1
-        cache.get_nowait(ONE, last)
-        await cache.get(ONE, 0)
-        await cache.get(TWO, 0)
+        cache.put(ONE, LAST, block(ONE, LAST))
+        await cache.drain(30)
+        in_memory(cache, ONE, LAST)
+        await get(cache, ONE, 0)
+        await get(cache, TWO, 0)
         figures = cache.statistics()
 
     assert (figures.memory_hits, figures.disk_hits, figures.misses) == (1, 1, 1)
@@ -128,7 +133,7 @@ async def test_many_tasks_at_once(tmp_path):
         results: dict[int, bytes | None] = {}
 
         async def one(index: int) -> None:
-            results[index] = await cache.get(ONE, index)
+            results[index] = await get(cache, ONE, index)
 
         async with trio.open_nursery() as nursery:
             for index in expected:
@@ -143,7 +148,10 @@ class SlowStore:
 
     def __init__(self) -> None:
         self.permits = threading.Semaphore(0)
-        self.written: list[str] = []
+        self.written: list[list[int]] = []
+
+    def all_written(self) -> list[int]:
+        return [slab for batch in self.written for slab in batch]
 
     def sweep(self) -> None:
         pass
@@ -151,9 +159,13 @@ class SlowStore:
     def stop(self) -> None:
         self.permits.release()
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
+    def write(self, batch: Sequence[Waiting]) -> None:
+        self.written.append([waiting.slab for waiting in batch])
         assert self.permits.acquire(timeout=30)
-        self.written.append(key)
+
+
+SHORT = version(size=3 * SLAB_BYTES + 10)
+"""The fourth slab is complete with ten bytes."""
 
 
 def test_full_queue_drops_and_counts():
@@ -162,17 +174,17 @@ def test_full_queue_drops_and_counts():
     writer = WriteBehind(store, limit_bytes=25)
     writer.start()
     for number in range(4):
-        writer.put(str(number), bytes(10))
+        writer.put(version(number, SHORT.size), 3, 0, bytes(10))
     assert (writer.dropped, writer.queued_bytes) == (2, 20)
 
     store.permits.release(2)
     assert writer.wait_idle(30)
-    writer.put("4", bytes(10))
+    writer.put(SHORT, 3, 0, bytes(10))
     store.permits.release()
     assert writer.wait_idle(30)
     writer.end()
 
-    assert store.written == ["0", "1", "4"]
+    assert store.all_written() == [3, 3, 3]
 
 
 def test_end_drops_what_waits():
@@ -181,15 +193,45 @@ def test_end_drops_what_waits():
     writer = WriteBehind(store)
     writer.start()
     for number in range(3):
-        writer.put(str(number), bytes(10))
+        writer.put(version(number, SHORT.size), 3, 0, bytes(10))
     assert not writer.wait_idle(0.01)
 
     writer.end()
-    writer.put("late", bytes(10))
+    writer.put(SHORT, 3, 0, bytes(10))
 
-    assert len(store.written) <= 1
-    assert len(store.written) + writer.dropped == 4
+    assert len(store.all_written()) + writer.dropped == 4
     assert writer.queued_bytes == 0
+
+
+def test_parts_of_slabs_are_written_in_bulk():
+    """What random reads bring gathers and goes in one batch; a complete slab does not wait."""
+    store = SlowStore()
+    writer = WriteBehind(store, linger=3600)
+    writer.start()
+    for slab in (0, 1, 0, 2):
+        writer.put(SHORT, slab, 5, bytes(BLOCK_BYTES))
+    writer.put(SHORT, 3, 0, bytes(10))
+    store.permits.release(2)
+    assert writer.wait_idle(30)
+    writer.end()
+
+    assert sorted(store.all_written()) == [0, 1, 2, 3]
+    assert [0, 1, 2] in store.written or store.written == [[0, 1, 2, 3]]
+
+
+def test_parts_of_slabs_do_not_wait_for_ever():
+    """What has waited long enough is written without anything else happening."""
+    store = SlowStore()
+    store.permits.release()
+    writer = WriteBehind(store, linger=0.01)
+    writer.start()
+    writer.put(SHORT, 0, 5, bytes(BLOCK_BYTES))
+    deadline = time.monotonic() + 30
+    while writer.queued_bytes and time.monotonic() < deadline:
+        time.sleep(0.001)
+    writer.end()
+
+    assert store.written == [[0]]
 
 
 async def test_cancelled_mount_drops_what_waits(tmp_path, monkeypatch):
@@ -204,7 +246,7 @@ async def test_cancelled_mount_drops_what_waits(tmp_path, monkeypatch):
             await trio.lowlevel.checkpoint()
 
     assert scope.cancelled_caught
-    assert cache.statistics().dropped_writes >= 2
+    assert cache.statistics().dropped_writes >= 1
     assert not [t for t in threading.enumerate() if t.name == "azfilesfs-cache"]
 
 
@@ -224,9 +266,9 @@ async def test_carry_over_in_memory(tmp_path):
         used = cache.statistics().memory_bytes
         cache.carry_over(ONE, new, [ByteRange(3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 1)])
 
-        assert cache.get_nowait(new, 2) == block(ONE, 2)
-        assert cache.get_nowait(new, 3) is None
-        assert cache.get_nowait(ONE, 2) is None
+        assert in_memory(cache, new, 2) == block(ONE, 2)
+        assert in_memory(cache, new, 3) is None
+        assert in_memory(cache, ONE, 2) is None
         assert cache.statistics().memory_bytes < used
 
 
@@ -242,7 +284,8 @@ async def test_carry_over_on_disk(tmp_path):
 
     end = ONE.size // BLOCK_BYTES
     assert set(range(end + 1)) - set(found) == {0, 20, end}
-    assert all(found[index] == block(ONE, index) for index in found)
+    blocks = split(content(ONE))
+    assert all(found[index] == blocks[index] for index in found)
 
 
 async def test_carry_over_to_itself_changes_nothing(tmp_path):
@@ -251,7 +294,7 @@ async def test_carry_over_to_itself_changes_nothing(tmp_path):
         fill(cache, ONE)
         cache.carry_over(ONE, ONE, [ByteRange(0, ONE.size)])
 
-        assert cache.get_nowait(ONE, 0) == block(ONE, 0)
+        assert in_memory(cache, ONE, 0) == block(ONE, 0)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o750, 0o701])
@@ -295,7 +338,7 @@ async def test_directory_is_made_private(tmp_path):
     async with open_cache(tmp_path / "a" / "c"):
         pass
 
-    for path in (tmp_path / "a" / "c", tmp_path / "a" / "c" / "blocks-1"):
+    for path in (tmp_path / "a" / "c", tmp_path / "a" / "c" / "blocks-2"):
         assert path.stat().st_mode & 0o777 == 0o700
 
 
@@ -309,5 +352,70 @@ async def test_unusable_disk_costs_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(DiskStore, "open", full)
     async with open_cache(tmp_path / "c") as cache:
         fill(cache, ONE)
-        assert await cache.get(ONE, 0) == block(ONE, 0)
+        assert await get(cache, ONE, 0) == block(ONE, 0)
         assert cache.statistics().disk_limit == 0
+
+
+async def test_cut_chunks_keep_no_foreign_bytes(tmp_path):
+    """After our upload a read over a changed block never continues into the old bytes."""
+    new = version(2, ONE.size)
+    async with open_cache(tmp_path / "c", limit=0) as cache:
+        fill(cache, ONE)
+        cache.carry_over(ONE, new, [ByteRange(3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 1)])
+
+        data = cache.get_nowait(new, 0, SLAB_BYTES)
+        assert data == content(ONE)[: 3 * BLOCK_BYTES]
+
+
+async def test_bytes_on_their_way_take_room(tmp_path):
+    """All buffers together stay inside the limit: what is lent leaves the memory tier."""
+    async with open_cache(tmp_path / "c", limit=0, memory=12 * MIB) as cache:
+        fill(cache, ONE)
+        cache.lend(8 * MIB)
+        figures = cache.statistics()
+        assert figures.memory_bytes <= 4 * MIB
+        assert 8 * MIB <= figures.buffer_bytes <= 12 * MIB
+
+        cache.put(TWO, 0, content(TWO)[:SLAB_BYTES])
+        assert cache.statistics().buffer_bytes <= 12 * MIB
+        cache.take_back(8 * MIB)
+        fill(cache, TWO)
+        assert cache.statistics().memory_bytes > 8 * MIB
+
+
+async def test_verified_blocks_are_read_without_a_thread(tmp_path):
+    """Blocks that this mount wrote or has read from disk are had at once, others are not."""
+    async with open_cache(tmp_path / "c", memory=0) as cache:
+        data = fill(cache, ONE)
+        await cache.drain(30)
+        assert cache.read_nowait(ONE, 70_000, 80_000) == data[70_000:80_000]
+        assert cache.read_nowait(TWO, 70_000, 80_000) is None
+    async with open_cache(tmp_path / "c", memory=0) as cache:
+        assert cache.read_nowait(ONE, 70_000, 80_000) is None
+        await get(cache, ONE, 4)
+        assert cache.read_nowait(ONE, 70_000, 80_000) == data[70_000:80_000]
+        assert cache.read_nowait(ONE, 70_000, 90_000) is None
+
+
+async def test_no_thread_for_what_cannot_be_on_disk(tmp_path, monkeypatch):
+    """Once a version was looked for, blocks that are not on disk cost no visit."""
+    visits: list[object] = []
+    real = DiskStore.read
+
+    def counted(self, searches):
+        visits.append(searches)
+        return real(self, searches)
+
+    monkeypatch.setattr(DiskStore, "read", counted)
+    blocks = split(content(ONE))
+    async with open_cache(tmp_path / "c", memory=0) as cache:
+        for index in range(0, LAST, 20):
+            assert await get(cache, ONE, index) is None
+            cache.put(ONE, index, blocks[index])
+        assert len(visits) == 1
+        await cache.drain(30)
+        for index in range(1, LAST, 20):
+            assert await get(cache, ONE, index) is None
+        assert len(visits) == 1
+        assert await get(cache, ONE, 20) == blocks[20]
+        assert len(visits) == 2

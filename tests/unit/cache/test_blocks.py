@@ -1,6 +1,6 @@
 """How cached bytes are cut, named and sealed."""
 
-import io
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -8,16 +8,19 @@ from hypothesis import strategies as st
 
 from azfilesfs.cache.blocks import (
     BLOCK_BYTES,
+    HEADER_BYTES,
     SLAB_BLOCKS,
-    Lookup,
-    SealedReader,
-    Value,
+    SLAB_BYTES,
+    Place,
+    Table,
     block_count,
     block_range,
-    lookups,
+    place_of,
+    runs_of,
+    slab_range,
 )
 from azfilesfs.model.versions import Validator
-from tests.unit.cache.data import block, content, version
+from tests.unit.cache.data import content, version
 
 
 @settings(deadline=None)
@@ -32,18 +35,29 @@ def test_blocks_tile_the_file(size):
 
 
 @settings(deadline=None)
-@given(st.integers(1, 3 * SLAB_BLOCKS), st.integers(1, BLOCK_BYTES), st.data())
-def test_lookups_name_each_place_once(blocks, last, data):
-    """Two blocks of a file never share a place, and a slab is as long as its blocks."""
-    size = (blocks - 1) * BLOCK_BYTES + last
-    one, other = (data.draw(st.integers(0, blocks - 1)) for _ in range(2))
-    places = {(place.key, place.position) for place in lookups(version(size=size), one)}
-    others = {(place.key, place.position) for place in lookups(version(size=size), other)}
+@given(st.integers(1, 3 * SLAB_BYTES), st.data())
+def test_each_byte_has_one_place(size, data):
+    """The slabs of a file are as long as the file, and a block has its own bytes of one of them."""
+    validator = version(size=size)
+    slabs = range(-(-size // SLAB_BYTES))
+    places = [place_of(validator, slab) for slab in slabs]
+    index = data.draw(st.integers(0, block_count(size) - 1))
+    slab, position = divmod(index, SLAB_BLOCKS)
+    window = places[slab].window(position, position + 1)
 
-    assert places == others if one == other else not places & others
-    for place in lookups(version(size=size), one):
-        assert place.blocks == block_count(place.length)
-        assert place.position < place.blocks
+    assert len({place.key for place in places}) == len(places)
+    assert sum(place.length for place in places) == size
+    assert all(place.blocks == block_count(place.length) for place in places)
+    start = slab_range(slab, size).start
+    assert (start + window.start, start + window.stop) == block_range(index, size)
+
+
+def test_tables_fit_before_the_bytes():
+    """The largest table ends before the bytes begin; a slab of one block has them at once."""
+    full, single = Place("k", SLAB_BLOCKS, SLAB_BYTES), Place("k", 1, 100)
+
+    assert len(Table(full).pack()) <= full.data_start == HEADER_BYTES
+    assert len(Table(single).pack()) == single.data_start
 
 
 def test_keys_tell_versions_apart():
@@ -56,59 +70,80 @@ def test_keys_tell_versions_apart():
         base._replace(change_time_ns=6),
     ]
 
-    assert len({lookups(each, 0)[0].key for each in [base, *others]}) == 5
+    assert len({place_of(each, 0).key for each in [base, *others]}) == 5
 
 
-@settings(deadline=None)
-@given(st.binary(max_size=200))
-def test_small_value_comes_back(data):
-    """What was sealed is read back, from a value of one block."""
-    value = Value.seal("key", data)
-    place = Lookup("key", 0, block_count(len(data)), len(data))
-    reader = SealedReader(io.BytesIO(b"".join(value)), place)
+@given(st.lists(st.booleans(), max_size=20), st.integers(0, 20), st.integers(0, 20))
+def test_runs_are_what_is_marked(marks, first, stop):
+    """The runs between two blocks hold all that is marked there, and are as long as they can be."""
+    stop = min(stop, len(marks))
+    runs = runs_of(bytes(marks), first, stop)
 
-    assert not data or reader.block(0) == data
+    assert [index for run in runs for index in run] == [i for i in range(first, stop) if marks[i]]
+    assert all(one.stop < other.start for one, other in pairwise(runs))
 
 
-def test_each_block_of_a_slab_comes_back():
-    """Blocks are read from the middle of a value without the rest."""
+def sealed(place: Place, first: int, data: bytes) -> Table:
+    """Return a table of some consecutive blocks, as it is read back."""
+    table = Table(place)
+    table.seal(first, data)
+    table.mark(first, first + block_count(len(data)))
+    return Table.unpack(place, table.pack())
+
+
+def test_blocks_of_a_slab_are_checked_one_by_one():
+    """Any run of blocks that was sealed is confirmed without the rest of the slab."""
     validator = version()
-    place = lookups(validator, 3)[0]
-    value = Value.seal(place.key, content(validator)[: place.length])
-    reader = SealedReader(io.BytesIO(b"".join(value)), place)
+    place = place_of(validator, 1)
+    data = content(validator)[SLAB_BYTES : 2 * SLAB_BYTES]
+    table = sealed(place, 10, data[10 * BLOCK_BYTES : 100 * BLOCK_BYTES])
 
-    assert [reader.block(index) for index in (15, 0, 7)] == [
-        block(validator, index) for index in (15, 0, 7)
-    ]
+    assert runs_of(table.present, 0, SLAB_BLOCKS) == [range(10, 100)]
+    for first, stop in ((10, 100), (50, 51), (99, 100)):
+        table.check(first, data[first * BLOCK_BYTES : stop * BLOCK_BYTES])
+    with pytest.raises(ValueError, match="block 50"):
+        table.check(50, data[51 * BLOCK_BYTES : 52 * BLOCK_BYTES])
+
+
+@pytest.mark.parametrize("length", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES + 1])
+def test_half_a_block_is_not_sealed(length):
+    """Bytes that do not end where a block of the slab ends are refused."""
+    with pytest.raises(ValueError, match="whole blocks"):
+        Table(Place("k", 3, 3 * BLOCK_BYTES)).seal(1, bytes(length) if length else bytes(100))
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_no_change_to_a_value_goes_unnoticed(data):
+def test_no_change_to_a_slab_goes_unnoticed(data):
     """A flipped bit, a cut or something else altogether gives an error, never other bytes."""
     original = data.draw(st.binary(min_size=1, max_size=100))
-    sealed = bytearray(b"".join(Value.seal("key", original)))
+    place = Place("key", 1, len(original))
+    stored = bytearray(sealed(place, 0, original).pack() + original)
     damage = data.draw(st.sampled_from(["flip", "cut", "other"]))
-    position = data.draw(st.integers(0, len(sealed) - 1))
+    position = data.draw(st.integers(0, len(stored) - 1))
     if damage == "flip":
-        sealed[position] ^= 1 << data.draw(st.integers(0, 7))
+        stored[position] ^= 1 << data.draw(st.integers(0, 7))
     elif damage == "cut":
-        del sealed[position:]
+        del stored[position:]
     else:
-        sealed = bytearray(data.draw(st.binary(max_size=200)))
+        stored = bytearray(data.draw(st.binary(max_size=200)))
 
-    with pytest.raises(ValueError, match=r"header|damaged"):
-        SealedReader(io.BytesIO(bytes(sealed)), Lookup("key", 0, 1, len(original))).block(0)
+    with pytest.raises(ValueError, match=r"header|damaged|short"):
+        found = Table.unpack(place, stored)
+        kept = bytes(stored[place.data_start :])
+        if len(kept) != len(original):
+            raise ValueError("cut short")
+        found.check(0, kept)
 
 
 @pytest.mark.parametrize(
     "place",
-    [Lookup("other", 0, 1, 3), Lookup("key", 0, 1, 4), Lookup("key", 0, 2, 300_000)],
+    [Place("other", 1, 3), Place("key", 1, 4), Place("key", 2, 30_000)],
     ids=["other key", "other length", "other number of blocks"],
 )
-def test_value_of_another_place_is_refused(place):
-    """A sound value under the wrong key or of the wrong size is not believed."""
-    sealed = b"".join(Value.seal("key", b"abc"))
+def test_slab_of_another_place_is_refused(place):
+    """A sound slab under the wrong key or of the wrong size is not believed."""
+    stored = sealed(Place("key", 1, 3), 0, b"abc").pack() + b"abc"
 
     with pytest.raises(ValueError, match="header"):
-        SealedReader(io.BytesIO(sealed), place)
+        Table.unpack(place, stored)

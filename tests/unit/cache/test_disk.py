@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from azfilesfs.cache.blocks import Value
-from azfilesfs.cache.disk import FLAW, Index, SealedDisk, looks_sound
+from azfilesfs.cache.disk import FLAW, Descriptor, Index, SealedDisk, Value, looks_sound
 
 
 class Bomb:
@@ -97,49 +96,69 @@ def test_special_files_are_flaws(disk, tmp_path, kind):
     assert disk.fetch(2, name, None, False) is FLAW
 
 
-def test_value_is_written_once(disk, tmp_path, monkeypatch):
-    """Bytes full of newlines go to the file in one call, with mode 0600."""
+def large(data: bytes) -> Value:
+    """Return a value that needs a file."""
+    return Value(b"header", 4096, data, is_small=False)
+
+
+def test_value_is_written_at_once(disk, tmp_path, monkeypatch):
+    """Bytes full of newlines go to the file in one call, the header in another."""
     calls = []
-    real = os.writev
+    real = os.pwrite
 
-    def counted(descriptor: int, parts: Value) -> int:
-        calls.append(descriptor)
-        return real(descriptor, parts)
+    def counted(descriptor: int, data: bytes, start: int) -> int:
+        calls.append((start, len(data)))
+        return real(descriptor, data, start)
 
-    monkeypatch.setattr(os, "writev", counted)
-    value = Value.seal("k", b"\n" * 100_000)
+    monkeypatch.setattr(os, "pwrite", counted)
 
-    size, mode, name, blob = disk.store(value, False, key="k")
+    size, mode, name, blob = disk.store(large(b"\n" * 100_000), False, key="k")
 
-    assert (len(calls), mode, blob) == (1, 2, None)
+    assert (calls, mode, blob) == ([(4096, 100_000), (0, 6)], 2, None)
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
-    with disk.fetch(mode, name, blob, False) as stream:
-        assert stream.read() == b"".join(value)
-    assert size == (tmp_path / name).stat().st_size
+    opened = disk.fetch(mode, name, blob, False)
+    assert isinstance(opened, Descriptor)
+    assert os.pread(opened.number, 6, 0) == b"header"
+    assert os.pread(opened.number, 200_000, 4096) == b"\n" * 100_000
+    assert size == 100_006
+
+
+def test_descriptor_is_closed_with_its_last_user(disk):
+    """A descriptor that is given up is open as long as somebody holds it."""
+    _, mode, name, blob = disk.store(large(b"x" * 5000), False, key="k")
+    opened = disk.fetch(mode, name, blob, False)
+    number, user = opened.number, opened
+    del opened
+    os.fstat(number)
+    del user
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 def test_small_value_goes_into_the_database(disk, tmp_path):
     """Values of small files need no file of their own."""
-    size, mode, name, blob = disk.store(Value.seal("k", b"abc"), False, key="k")
+    value = Value(b"header", 6, b"abc", is_small=True)
+    size, mode, name, blob = disk.store(value, False, key="k")
 
     assert (size, mode, name) == (0, 1, None)
-    assert disk.fetch(mode, name, blob, False).read() == blob
+    assert disk.fetch(mode, name, blob, False) == blob == b"headerabc"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_short_write_leaves_no_file(disk, tmp_path, monkeypatch):
     """A value that does not fit on the disk is an error, and its part is removed."""
-    monkeypatch.setattr(os, "writev", lambda fd, parts: os.write(fd, b"part"))
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, start: os.write(fd, b"part"))
 
     with pytest.raises(OSError, match="cut short"):
-        disk.store(Value.seal("k", b"x" * 5000), False, key="k")
+        disk.store(large(b"x" * 5000), False, key="k")
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_removing_the_last_value_removes_its_folders(disk, tmp_path):
     """Folders do not pile up, and the cache's own directory stays."""
-    _, _, name, _ = disk.store(Value.seal("k", b"x" * 5000), False, key="k")
+    _, _, name, _ = disk.store(large(b"x" * 5000), False, key="k")
 
     disk.remove(name)
 

@@ -13,9 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from azfilesfs.cache import disk as disk_module
-from azfilesfs.cache.blocks import lookups
-from azfilesfs.cache.store import DiskStore
+from azfilesfs.cache.blocks import BLOCK_BYTES, SLAB_BLOCKS, SLAB_BYTES, place_of
+from azfilesfs.cache.buffers import BufferPool
+from azfilesfs.cache.store import DiskStore, Search, Source
+from azfilesfs.cache.write_behind import Waiting
 from azfilesfs.model.limits import KIB, MIB
+from azfilesfs.model.ranges import ByteRange
+from azfilesfs.model.versions import Validator
 from tests.unit.cache.data import version
 from tests.unit.cache.test_disk import Bomb, tamper
 
@@ -30,7 +34,7 @@ def open_store(tmp_path: Path) -> Iterator[Callable[..., DiskStore]]:
     def open_again(limit: int = 64 * MIB) -> DiskStore:
         while stores:
             stores.pop().close()
-        stores.append(DiskStore.open(tmp_path / "c", limit))
+        stores.append(DiskStore.open(tmp_path / "c", limit, BufferPool(MIB)))
         return stores[0]
 
     yield open_again
@@ -41,19 +45,38 @@ def open_store(tmp_path: Path) -> Iterator[Callable[..., DiskStore]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the store keeps its files."""
-    return tmp_path / "c" / "blocks-1"
+    return tmp_path / "c" / "blocks-2"
+
+
+ALL = b"\1" * SLAB_BLOCKS
+
+
+def waiting(validator: Validator, slab: int, *pieces: tuple[int, bytes]) -> Waiting:
+    """Return blocks of a slab that wait for the disk."""
+    made = Waiting(validator, slab, 0.0)
+    for first, data in pieces:
+        made.add(first, data)
+    return made
 
 
 def save(store: DiskStore, number: int, size: int = 100 * KIB) -> bytes:
-    """Store a file of one block and return its bytes."""
+    """Store a file of one slab and return its bytes."""
     data = random.Random(number).randbytes(size)
-    store.write(lookups(version(number, size), 0)[0].key, data)
+    store.write([waiting(version(number, size), 0, (0, data))])
     return data
+
+
+def search(store: DiskStore, validator: Validator, slab: int, blocks: range) -> dict[int, bytes]:
+    """Look for blocks of one version; return the runs that were found."""
+    found = store.read([Search(slab, blocks, [Source(validator, ALL)])])
+    assert all(each.slab == slab for each in found)
+    return {each.first: bytes(each.data) for each in found}
 
 
 def find(store: DiskStore, number: int, size: int = 100 * KIB) -> bytes | None:
     """Look for a file that ``save`` stored."""
-    return store.read({0: lookups(version(number, size), 0)}).get(0)
+    blocks = range(place_of(version(number, size), 0).blocks)
+    return search(store, version(number, size), 0, blocks).get(0)
 
 
 def value_file(folder: Path) -> Path:
@@ -83,6 +106,7 @@ def test_the_limit_holds(open_store):
         assert store.used_bytes <= 4 * MIB
 
     assert find(store, 319, MIB) is not None
+    store._slabs.clear()
     assert find(store, 300, MIB) is None
 
 
@@ -216,6 +240,7 @@ def test_damaged_value_is_a_miss_and_removed(open_store, folder, harm):
     store = open_store()
     save(store, 1)
     harm(value_file(folder))
+    store = open_store()
 
     assert find(store, 1) is None
     assert find(store, 1) is None
@@ -244,6 +269,7 @@ def test_hostile_row_is_a_miss(open_store, folder, change):
     store = open_store()
     save(store, 1)
     tamper(folder, f"UPDATE Cache SET {change}")
+    store = open_store()
 
     assert find(store, 1) is None
     assert store.damaged == 1
@@ -256,10 +282,11 @@ def test_value_of_another_version_is_a_miss(open_store, folder):
     store = open_store()
     save(store, 1)
     save(store, 2)
-    key = lookups(version(2, 100 * KIB), 0)[0].key
+    key = place_of(version(2, 100 * KIB), 0).key
     tamper(folder, f"DELETE FROM Cache WHERE key != '{key}'")
-    wanted = lookups(version(1, 100 * KIB), 0)[0].key
+    wanted = place_of(version(1, 100 * KIB), 0).key
     tamper(folder, f"UPDATE Cache SET key = '{wanted}'")
+    store = open_store()
 
     assert find(store, 1) is None
 
@@ -293,6 +320,7 @@ def test_database_damaged_at_run_time_is_given_up(open_store, folder):
     """A store whose tables vanish goes on as one that has nothing; the next mount starts anew."""
     store = open_store()
     save(store, 1)
+    store = open_store()
     tamper(folder, "DROP TABLE Cache")
 
     assert find(store, 1) is None
@@ -309,18 +337,18 @@ def test_database_damaged_at_run_time_is_given_up(open_store, folder):
 def test_full_disk_drops_values(open_store, monkeypatch):
     """When the disk is full values are dropped with one warning, and come back when it is not."""
     store = open_store()
-    real = os.writev
+    real = os.pwrite
 
     def full(*_) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "writev", full)
+    monkeypatch.setattr(os, "pwrite", full)
     for number in range(3):
         save(store, number)
     assert store.failed_writes == 3
     assert find(store, 1) is None
 
-    monkeypatch.setattr(os, "writev", real)
+    monkeypatch.setattr(os, "pwrite", real)
     data = save(store, 1)
     assert find(store, 1) == data
 
@@ -354,7 +382,7 @@ def test_random_damage_never_gives_wrong_bytes(tmp_path, seed):
     chance = random.Random(seed)
     place = tmp_path / "d"
     shutil.rmtree(place, ignore_errors=True)
-    store = DiskStore.open(place, 64 * MIB)
+    store = DiskStore.open(place, 64 * MIB, BufferPool(MIB))
     saved = {(number, size): save(store, number, size) for number, size in ((1, 50_000), (2, 99))}
     store.close()
     files = sorted(path for path in place.rglob("*") if path.is_file())
@@ -363,9 +391,143 @@ def test_random_damage_never_gives_wrong_bytes(tmp_path, seed):
             file.seek(chance.randrange(os.fstat(file.fileno()).st_size))
             file.write(chance.randbytes(chance.randint(1, 100)))
 
-    store = DiskStore.open(place, 64 * MIB)
+    store = DiskStore.open(place, 64 * MIB, BufferPool(MIB))
     store.sweep()
     for (number, size), original in saved.items():
         assert find(store, number, size) in {None, original}
     save(store, 3)
     store.close()
+
+
+def test_random_blocks_share_one_file(open_store, folder):
+    """Blocks of a slab that come one by one go into one sparse file, and are counted."""
+    one = version(1, SLAB_BYTES + 10)
+    data = random.Random(1).randbytes(SLAB_BYTES)
+    store = open_store()
+    for first in (7, 200, 8, 0):
+        piece = data[first * BLOCK_BYTES : (first + 1) * BLOCK_BYTES]
+        store.write([waiting(one, 0, (first, piece))])
+    assert value_file(folder).stat().st_blocks * 512 < 20 * BLOCK_BYTES
+
+    store = open_store()
+    store.sweep()
+    found = search(store, one, 0, range(SLAB_BLOCKS))
+    assert found == {
+        0: data[:BLOCK_BYTES],
+        7: data[7 * BLOCK_BYTES : 9 * BLOCK_BYTES],
+        200: data[200 * BLOCK_BYTES : 201 * BLOCK_BYTES],
+    }
+    assert 4 * BLOCK_BYTES < store.used_bytes < 4 * BLOCK_BYTES + 100 * KIB
+    assert store.may_have(one, 0, range(5, 8))
+    assert not store.may_have(one, 0, range(9, 200))
+    assert not store.may_have(one, 1, range(1))
+
+
+def test_a_batch_is_one_transaction(open_store, folder, monkeypatch):
+    """However many slabs have gathered, the database is changed once."""
+    store = open_store()
+    save(store, 1)
+    statements: list[str] = []
+    with store._session():
+        store._index._con.set_trace_callback(statements.append)
+    batch = [waiting(version(number, 100), 0, (0, bytes(100))) for number in range(50)]
+    store.write(batch)
+
+    assert sum(each.startswith("COMMIT") for each in statements) == 1
+    assert find(store, 49, 100) == bytes(100)
+
+
+def test_what_is_read_is_evicted_last(open_store):
+    """A slab that is open stays although it is the oldest; the next oldest goes."""
+    store = open_store(4 * MIB)
+    data = save(store, 0, MIB)
+    for number in range(1, 3):
+        save(store, number, MIB)
+    store._slabs.clear()
+    assert find(store, 0, MIB) == data
+    for number in range(3, 6):
+        save(store, number, MIB)
+        for other in range(3, 6):
+            store._slabs.discard(place_of(version(other, MIB), 0).key)
+
+    assert find(store, 0, MIB) == data
+    assert find(store, 1, MIB) is None
+
+
+def test_evicted_slab_that_is_being_read_is_read_to_its_end(open_store):
+    """Whoever holds an open slab has its bytes, whatever becomes of the file's name."""
+    store = open_store(4 * MIB)
+    data = save(store, 0, MIB)
+    slab = store._slabs.get(place_of(version(0, MIB), 0).key)
+    for number in range(1, 8):
+        save(store, number, MIB)
+
+    assert find(store, 0, MIB) is None
+    assert slab.read(range(slab.place.blocks), BufferPool(0)) == data
+
+
+def test_the_disk_is_never_filled(open_store, monkeypatch):
+    """A part of the disk stays free for others, at the cost of what is cached."""
+    store = open_store()
+    saved = [save(store, number, MIB) for number in range(3)]
+    real = os.statvfs(".")
+    free = [real.f_blocks // 20 + 3 * MIB // real.f_frsize]
+
+    def statvfs(_):
+        return os.statvfs_result((*real[:3], free[0], free[0], *real[5:]))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    store = open_store()
+    saved.append(save(store, 3, MIB))
+    assert [find(store, number, MIB) for number in range(4)] == saved
+
+    free[0] -= 3 * MIB // real.f_frsize
+    save(store, 4, MIB)
+    assert [find(store, number, MIB) for number in range(5)] == [None] * 5
+    assert store.failed_writes == 1
+
+
+@pytest.mark.expect_log(DAMAGED)
+def test_a_file_cut_under_an_open_slab_is_noticed(open_store, folder):
+    """What was verified is not verified again, but bytes that are gone are a miss."""
+    store = open_store()
+    save(store, 1)
+    cut(value_file(folder))
+
+    assert store.read_nowait(version(1, 100 * KIB), 0, ByteRange(50_000, 60_000)) is None
+    assert find(store, 1) is None
+    assert store.damaged == 1
+
+
+def test_former_layouts_go(open_store, folder):
+    """What an earlier version of the program stored is removed, it would count nowhere."""
+    former = folder.parent / "blocks-1" / "aa"
+    former.mkdir(parents=True)
+    (former / "x.val").write_bytes(b"x")
+    folder.parent.chmod(0o700)
+
+    open_store().sweep()
+
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["blocks-2"]
+
+
+def test_start_reads_no_slab(open_store, monkeypatch):
+    """Opening and asking for one file's blocks take a few queries, whatever the number of slabs."""
+    store = open_store()
+    store.write([waiting(version(number, 100), 0, (0, bytes(100))) for number in range(3000)])
+    store = open_store()
+    rows: list[object] = []
+    real = store._index.connect
+
+    def noted(_: sqlite3.Cursor, row: tuple[object, ...]) -> tuple[object, ...]:
+        rows.append(row)
+        return row
+
+    def connect() -> sqlite3.Connection:
+        connection = real()
+        connection.row_factory = noted
+        return connection
+
+    monkeypatch.setattr(store._index, "connect", connect)
+    assert find(store, 2999, 100) == bytes(100)
+    assert len(rows) < 10

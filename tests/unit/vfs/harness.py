@@ -434,8 +434,7 @@ def inode_of(program: Program, ino: int):
 def drop_blocks(program: Program, ino: int) -> None:
     """Empty the read cache of a file."""
     memory, validator = program.fs._context.cache._memory, inode_of(program, ino).validator
-    for index in list(memory.indexes(validator)):
-        memory.discard(validator, index)
+    memory.rename(validator, validator, lambda _: False)
 
 
 def check_tables(program: Program) -> None:

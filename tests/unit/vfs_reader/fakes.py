@@ -39,7 +39,8 @@ class Request:
 class FakeShare:
     """One file with versions; answers after ``latency`` seconds with what is true at that moment.
 
-    ``before_answer`` is called for each Get File, may change the file and may raise; ``shape`` may
+    ``unsure_of_time`` leaves the change time out of the answers. ``before_answer`` is called for
+    each Get File, may change the file and may raise; ``shape`` may
     bend the answer.
     """
 
@@ -54,6 +55,9 @@ class FakeShare:
         self.most_in_flight = 0
         self.most_bytes_in_flight = 0
         self.bytes_in_flight = 0
+        self.bytes_sent = 0
+        self.bodies: list[bytes] = []
+        self.unsure_of_time = False
         self.before_answer: Callable[[Request], None] = lambda _: None
         self.shape: Callable[[Answer], Answer] = lambda answer: answer
         self.write(size)
@@ -72,7 +76,7 @@ class FakeShare:
             size=len(self.content),
             etag=f'"0x{self.generation:X}"',
             file_id=self.file_id,
-            change_time_ns=self.generation * 100,
+            change_time_ns=None if self.unsure_of_time else self.generation * 100,
         )
 
     @property
@@ -107,7 +111,9 @@ class FakeShare:
         if byte_range.start >= size:
             raise errors.InvalidRange("past the end", status=416)
         cut = ByteRange(byte_range.start, min(byte_range.stop, size))
-        return self.shape(Answer(self.content[cut.start : cut.stop], self.properties, cut))
+        self.bodies.append(self.content[cut.start : cut.stop])
+        self.bytes_sent += cut.length
+        return self.shape(Answer(self.bodies[-1], self.properties, cut))
 
     async def get_file_properties(
         self, path: SharePath, *, lease_id: str | None = None

@@ -2,7 +2,8 @@
 
 from azfilesfs.model.limits import KIB, MIB
 from azfilesfs.model.ranges import ByteRange
-from azfilesfs.vfs.readahead import AccessPattern
+from azfilesfs.vfs.readahead import AccessPattern, Streams
+from tests.unit.cache.data import version
 
 
 def feed(pattern: AccessPattern, *reads: tuple[int, int]) -> list[bool]:
@@ -60,3 +61,53 @@ def test_limit_zero_never_reads_ahead():
 
     assert feed(pattern, *((index * MIB, MIB) for index in range(4))) == [False] * 4
     assert pattern.window == 0
+
+
+def test_extension_follows_what_was_read():
+    """A read in sequence brings as much more as was read so far, up to a whole range."""
+    pattern = AccessPattern(6)
+    extensions = []
+    for index in range(6):
+        pattern.note(ByteRange(index * MIB, (index + 1) * MIB))
+        extensions.append(pattern.extension // KIB)
+
+    assert extensions == [256, 1024, 2048, 3072, 4096, 4096]
+
+
+def test_window_shrinks_where_readahead_was_lost():
+    """A miss of what was read ahead halves the window; it grows again with what is read."""
+    pattern = AccessPattern(8)
+    feed(pattern, *((index * MIB, MIB) for index in range(6)))
+    for slab in (2, 3, 4):
+        pattern.ask(slab)
+    pattern.missed(1)
+    assert (pattern.window, pattern.asked) == (8, 4)
+    pattern.missed(3)
+    assert (pattern.window, pattern.asked) == (4, -1)
+    feed(pattern, *((index * MIB, MIB) for index in range(6, 9)))
+
+    assert pattern.window == 8
+
+
+def test_another_version_is_read_ahead_anew():
+    """What was read ahead of an older version does not count."""
+    pattern = AccessPattern(8)
+    pattern.turn_to(version(1))
+    pattern.ask(5)
+    pattern.turn_to(version(1))
+    assert pattern.asked == 5
+    pattern.turn_to(version(2))
+
+    assert pattern.asked == -1
+
+
+def test_streams_share_fairly():
+    """Each handle that reads on gets the same part; one that stops gives its part back."""
+    streams, one, other = Streams(64 * MIB), AccessPattern(8), AccessPattern(8)
+
+    assert streams.share(one, 0.0) == 64 * MIB
+    assert streams.share(other, 1.0) == 32 * MIB
+    assert streams.share(one, 2.0) == 32 * MIB
+    assert len(streams) == 2
+    assert streams.share(one, 5.0) == 64 * MIB
+    assert len(streams) == 1

@@ -8,6 +8,7 @@ import trio
 from azfilesfs.cache import BLOCK_BYTES, BlockCache
 from azfilesfs.model.limits import KIB, MIB
 from azfilesfs.vfs.reader import BlockReader
+from tests.unit.vfs_reader.conftest import SIZE
 from tests.unit.vfs_reader.fakes import FakeInode, FakeShare
 
 
@@ -56,7 +57,7 @@ async def test_read_across_blocks_is_one_request(reader, share, inode, autojump_
     """Neighbouring missing blocks of one read come with one request."""
     await reader.read(inode, 100, MIB, None)
 
-    assert share.ranges == [(0, 5 * BLOCK_BYTES)]
+    assert share.ranges == [(0, MIB + BLOCK_BYTES)]
 
 
 async def test_cached_middle_is_not_fetched_again(reader, share, inode, autojump_clock):
@@ -91,10 +92,11 @@ async def test_sequential_reads_go_ahead_in_whole_ranges(reader, share, inode, a
         whole += data
 
     assert whole == share.content
-    assert len(share.requests) == 12
-    assert sorted(share.ranges)[0] == (0, BLOCK_BYTES)
+    assert len(share.requests) <= 16
+    assert sorted(share.ranges)[0] == (0, 128 * KIB)
     assert share.ranges.count((8 * MIB, 12 * MIB)) == 1
     assert share.most_in_flight >= 4
+    assert share.bytes_sent == len(share.content)
 
 
 async def test_reading_ahead_hides_latency(make_reader, share, inode, autojump_clock):
@@ -175,7 +177,7 @@ async def test_first_block_revalidates_at_open(reader, share, inode, autojump_cl
     assert properties == share.properties
     inode.validator = share.validator
     assert await reader.read(inode, 0, 10_000, None) == share.content
-    assert share.ranges == [(0, BLOCK_BYTES)]
+    assert share.ranges == [(0, 256 * KIB)]
 
 
 async def test_first_block_is_left_to_the_caller(reader, share, inode, autojump_clock):
@@ -206,3 +208,87 @@ async def test_small_memory_limits_the_window(tmp_path, share, nursery):
 
     assert len(share.requests) == 4
     assert isinstance(share, FakeShare)
+
+
+async def test_random_reads_cost_little(make_reader, share, inode, autojump_clock):
+    """A read of 4 KiB that has not been touched costs one request, and four times its bytes."""
+    reader, chance = make_reader(), random.Random(3)
+    pattern = reader.new_pattern()
+    count = 300
+    for _ in range(count):
+        offset = chance.randrange(SIZE // 4096) * 4096
+        data = await reader.read(inode, offset, 4096, pattern)
+        assert data == share.content[offset : offset + 4096]
+
+    assert len(share.requests) <= count
+    assert share.bytes_sent <= count * BLOCK_BYTES
+
+
+async def test_head_of_a_file_costs_no_whole_range(reader, share, inode, autojump_clock):
+    """A program that reads the first KiB of each file in sequence is not sent megabytes."""
+    pattern = reader.new_pattern()
+    for offset in range(0, 64 * KIB, 4 * KIB):
+        await reader.read(inode, offset, 4 * KIB, pattern)
+
+    assert share.bytes_sent <= 512 * KIB
+    assert len(share.requests) <= 3
+
+
+async def test_one_piece_is_answered_without_a_copy(reader, share, inode, autojump_clock):
+    """What one request brought is shown to the kernel in the buffer that it arrived in."""
+    first = await reader.read(inode, 0, 100 * KIB, None)
+    again = await reader.read(inode, 10 * KIB, 20 * KIB, None)
+
+    assert isinstance(again, memoryview)
+    assert again == share.content[10 * KIB : 30 * KIB]
+    assert isinstance(first, memoryview)
+    assert again.obj is first.obj is share.bodies[0]
+
+
+@pytest.mark.parametrize("streams", [1, 3, 8, 20])
+async def test_streams_share_the_memory(tmp_path, share, nursery, streams, autojump_clock):
+    """However many handles are read in sequence, each byte comes once and the memory is enough."""
+    share.write(24 * MIB)
+    most = 0
+
+    async with BlockCache.open(tmp_path, limit_bytes=0, memory_bytes=64 * MIB) as cache:
+        reader = BlockReader(share, cache, readahead_blocks=6, nursery=nursery)
+
+        async def stream(file: FakeInode) -> None:
+            nonlocal most
+            pattern = reader.new_pattern()
+            for offset in range(0, 24 * MIB, 128 * KIB):
+                data = await reader.read(file, offset, 128 * KIB, pattern)
+                assert data == share.content[offset : offset + 128 * KIB]
+                most = max(most, cache.statistics().buffer_bytes)
+
+        async with trio.open_nursery() as programs:
+            files = [FakeInode(share) for _ in range(streams)]
+            share.unsure_of_time = True
+            for number, file in enumerate(files):
+                # As different files, although the share has one content for all.
+                file.validator = file.validator._replace(change_time_ns=number)
+                programs.start_soon(stream, file)
+
+    assert share.bytes_sent <= 1.05 * streams * 24 * MIB
+    assert most <= 64 * MIB + BLOCK_BYTES
+
+
+async def test_lost_readahead_shrinks_the_window(tmp_path, share, nursery, autojump_clock):
+    """When what was read ahead is pushed out before it is wanted, less is read ahead."""
+    async with BlockCache.open(tmp_path, limit_bytes=0, memory_bytes=64 * MIB) as cache:
+        reader, file = (
+            BlockReader(share, cache, readahead_blocks=4, nursery=nursery),
+            FakeInode(share),
+        )
+        pattern = reader.new_pattern()
+        for offset in range(0, 8 * MIB, MIB):
+            await reader.read(file, offset, MIB, pattern)
+        await trio.sleep(10)
+        assert pattern.window == 4
+        cache.lend(64 * MIB)
+        cache.take_back(64 * MIB)
+        data = await reader.read(file, 8 * MIB, MIB, pattern)
+
+    assert data == share.content[8 * MIB : 9 * MIB]
+    assert pattern.window == 2

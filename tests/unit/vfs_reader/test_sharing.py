@@ -21,7 +21,7 @@ async def test_many_reads_of_a_block_are_one_request(reader, share, inode, autoj
     results: list[bytes] = []
 
     async def one(offset: int) -> None:
-        results.append(await reader.read(inode, offset, 100, None))
+        results.append(bytes(await reader.read(inode, offset, 100, None)))
 
     async with trio.open_nursery() as nursery:
         for offset in range(0, 5000, 100):
@@ -39,7 +39,7 @@ async def test_cancelled_waiter_does_not_cancel_the_load(reader, share, inode, a
     results: list[bytes] = []
 
     async def patient() -> None:
-        results.append(await reader.read(inode, 50, 100, None))
+        results.append(bytes(await reader.read(inode, 50, 100, None)))
 
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(1) as scope:
