@@ -16,7 +16,7 @@ from tests.features import REPOSITORY
 SCRIPTS = REPOSITORY / "scripts"
 
 
-@pytest.mark.parametrize("name", ["setup", "test", "demo", "lock", "../.ci/run"])
+@pytest.mark.parametrize("name", ["setup", "test", "demo", "lock", "bench/run", "../.ci/run"])
 def test_scripts_parse(name: str):
     """Each script is executable and the shell finds no error in its syntax."""
     script = (SCRIPTS / name).resolve()
