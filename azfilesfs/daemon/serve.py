@@ -33,6 +33,7 @@ from azfilesfs.client import (
 )
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import MountConfig
+from azfilesfs.daemon.allocator import Allocator, trimmed_at_rest
 from azfilesfs.daemon.control import KernelLocks, serve_control
 from azfilesfs.daemon.credentials import ReloadingCredentials
 from azfilesfs.daemon.directories import MountDirectories
@@ -203,6 +204,8 @@ async def _layers(
     """Build the layers below the kernel, the lowest first, and take them down the other way."""
     config, directories, storage = parts.config, parts.directories, parts.config.storage
     endpoint = parts.credentials.endpoint
+    allocator = Allocator()
+    allocator.tune()
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(
             ShareServiceClient.open(
@@ -216,6 +219,7 @@ async def _layers(
                 memory_bytes=storage.cache_memory,
             )
         )
+        await stack.enter_async_context(trimmed_at_rest(cache, allocator))
         staging = enter_staging(
             stack,
             directories.state,
