@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.IGNORECASE)
 _DURATION_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off"})
+_LEAST_BANDWIDTH: Final = 256 * 2**10
 _HIGHEST_ID: Final = 2**32 - 2
 """The id above means "no change" to chown(2)."""
 
@@ -64,6 +65,14 @@ def positive_size(value: str) -> int:
     found = size(value)
     if found < 1:
         raise ValueError("must be more than 0")
+    return found
+
+
+def bandwidth(value: str) -> int:
+    """Read bytes a second; ranges of 4 MiB must pass well within their deadline."""
+    found = size(value)
+    if found < _LEAST_BANDWIDTH:
+        raise ValueError("must be at least 256K, in bytes a second")
     return found
 
 

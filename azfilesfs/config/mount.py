@@ -73,11 +73,15 @@ class StorageConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitConfig:
-    """Deadlines in seconds, and numbers of things."""
+    """Deadlines in seconds, numbers of things, and rates per second; None for no limit."""
 
     operation_timeout: float = 60.0
     transfer_timeout: float = 300.0
-    max_connections: int = 32
+    max_requests: int = 32
+    max_connections: int = 256
+    limit_read: int | None = None
+    limit_write: int | None = None
+    limit_requests: int | None = None
     max_names: int = 200_000
 
 

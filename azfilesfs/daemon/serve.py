@@ -156,6 +156,10 @@ def client_options(config: MountConfig, parts: Parts, telemetry: Telemetry) -> C
         retry=RetryPolicy(rules=rules),
         breaker=BreakerPolicy(reset_seconds=_PROBE_SECONDS),
         max_connections=limits.max_connections,
+        max_requests=limits.max_requests,
+        limit_read=limits.limit_read,
+        limit_write=limits.limit_write,
+        limit_requests=limits.limit_requests,
         ca_file=parts.credentials.ca_file,
         observer=telemetry.client,
     )
@@ -237,7 +241,7 @@ async def _layers(
                 session_record=directories.state / _SESSION_RECORD,
             )
         )
-        telemetry.watch(filesystem, cache, notifier, config.limits.max_connections)
+        telemetry.watch(filesystem, cache, notifier, service, config.limits.max_connections)
         yield filesystem
 
 

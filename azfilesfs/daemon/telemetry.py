@@ -13,6 +13,7 @@ from azfilesfs.client import (
     AttemptEvent,
     BreakerState,
     RetryEvent,
+    ShareServiceClient,
 )
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import MountConfig
@@ -181,6 +182,7 @@ class Telemetry:
         filesystem: FileSystem,
         cache: BlockCache,
         notifier: PyfuseNotifier,
+        service: ShareServiceClient,
         connections: int,
     ) -> None:
         """Show the gauges of the parts from now on."""
@@ -189,6 +191,7 @@ class Telemetry:
 
         def read() -> Gauges:
             files, blocks = filesystem.statistics(), cache.statistics()
+            requests = service.statistics
             return Gauges(
                 {
                     "dirty_bytes": files.dirty_bytes,
@@ -200,6 +203,12 @@ class Telemetry:
                     "buffer_bytes": blocks.buffer_bytes,
                     "cache_disk_bytes": blocks.disk_bytes,
                     "connections_limit": connections,
+                    "requests_in_flight": requests.in_flight,
+                    "requests_stalled": requests.stalled,
+                    "requests_window": requests.window,
+                    "requests_waiting_foreground": requests.waiting_foreground,
+                    "requests_waiting_readahead": requests.waiting_readahead,
+                    "requests_waiting_background": requests.waiting_background,
                 },
                 {
                     "cache_memory_hits": blocks.memory_hits,

@@ -1,5 +1,6 @@
 /* The operations that pyfuse3 has no handlers for: flock, setlk, getlk, fallocate, lseek and
- * copy_file_range, and what it hides of init, flush and release.
+ * copy_file_range, and what it hides of init, flush and release; and a setting of the connection
+ * that pyfuse3 does not offer.
  *
  * This is a plain shared object, loaded into the global scope before pyfuse3 is imported. pyfuse3's
  * reference to fuse_session_new then binds to the one here, which passes a completed copy of the
@@ -30,7 +31,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 
 /* Counted up when a function or a record changes its meaning; Python checks it. */
-#define INTERFACE 1u
+#define INTERFACE 2u
 
 /* The values of optable.Kind. */
 enum kind { FLOCK = 1, SETLK, GETLK, FALLOCATE, LSEEK, COPY_FILE_RANGE, INTERRUPT, FLUSH, RELEASE };
@@ -73,6 +74,7 @@ static struct record closing;             /* the latest flush or release; kind 0
 static uint32_t wanted;                   /* which kinds Python has handlers for, as bits */
 static uint64_t agreed;                   /* the capabilities that the kernel and we settled on */
 static int wake_fd = -1;                  /* an eventfd; -1: nobody takes requests */
+static unsigned background;               /* wanted number of such requests; 0: the kernel's own */
 static unsigned sessions;                 /* how many were made through the table */
 
 static void wake(void) {
@@ -186,6 +188,8 @@ static void on_copy_file_range(fuse_req_t req, fuse_ino_t inode, off_t offset,
 static void on_init(void *userdata, struct fuse_conn_info *conn) {
     if (original.init != NULL)
         original.init(userdata, conn);
+    if (background != 0)
+        conn->max_background = background; /* libfuse derives the threshold of congestion */
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
     agreed = conn->want | conn->want_ext;
 #else
@@ -316,6 +320,9 @@ PUBLIC void optable_register(uint32_t kinds, int eventfd) {
     wanted = kinds;
     wake_fd = eventfd;
 }
+
+/* Say how many background requests the kernel may send at once in the sessions to come. */
+PUBLIC void optable_background(unsigned requests) { background = requests; }
 
 /* Copy the next message; return 0 if there is none. A request comes before its interrupt. */
 PUBLIC int optable_take(struct record *record) {

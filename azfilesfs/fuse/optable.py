@@ -36,7 +36,7 @@ from azfilesfs.fuse.requests import (
 )
 
 _NAME: Final = "azfilesfs.fuse._optable"
-_INTERFACE: Final = 1
+_INTERFACE: Final = 2
 _REASON_BYTES: Final = 512
 _LOCK_NB: Final = 4
 _NO_FD: Final = -1
@@ -117,6 +117,15 @@ class OperationTable:
     def has_posix_locks(self) -> bool:
         """Whether the kernel, once it has spoken to us, sends us the locks of fcntl(2)."""
         return bool(self._library.optable_agreed() & _CAP_POSIX_LOCKS)
+
+    def allow_background(self, requests: int) -> None:
+        """Let the kernel send so many background requests at once in the sessions to come.
+
+        These are reads through the page cache, above all. The kernel's own limit is 12: so many
+        reads that are not answered hold up the reads of all files. For a user without privileges
+        the kernel lowers the number to its ``max_user_bgreq``.
+        """
+        self._library.optable_background(requests)
 
     def register(self, operations: Iterable[str]) -> None:
         """Choose what the next session has; names are those of ``Handlers``.
@@ -281,6 +290,7 @@ def _declare(library: ctypes.PyDLL) -> None:
         "sessions": (ctypes.c_uint, []),
         "agreed": (ctypes.c_uint64, []),
         "register": (None, [ctypes.c_uint32, ctypes.c_int]),
+        "background": (None, [ctypes.c_uint]),
         "stop": (ctypes.c_uint, [ctypes.c_int]),
         "take": (ctypes.c_int, [record]),
         "closing": (ctypes.c_int, [record]),

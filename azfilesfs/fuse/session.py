@@ -3,7 +3,8 @@ wants it.
 
 Facts that shape this (measured; docs/internals/architecture.md):
 ``max_read`` as a mount option ends the mount, so it is never passed; the kernel's readahead of 128
-KiB halves cold sequential reads, so it is raised through sysfs where that is allowed; libfuse
+KiB halves cold sequential reads, so it is raised through sysfs where that is allowed; 99 requests
+under way, and 12 in the background, are few where each may wait for the network; libfuse
 writes its complaints to file descriptor 2 itself, so they are caught there and become part of the
 error.
 """
@@ -14,7 +15,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from urllib.parse import quote
 import pyfuse3
 import trio
 
+from azfilesfs.fuse import optable
 from azfilesfs.fuse.detach import detach
 from azfilesfs.fuse.dispatcher import Dispatcher
 from azfilesfs.fuse.mountinfo import mount_at
@@ -33,6 +35,13 @@ _log = logging.getLogger(__name__)
 
 READAHEAD_KIB: Final = 1024
 """Enough for large requests; more would make every fault of a mapping read that much around it."""
+
+_REQUESTS: Final = 1024
+"""Requests of the kernel that may be under way at once; pyfuse3 takes 99 if nobody says otherwise,
+and whoever comes then waits for one of these to end."""
+
+_BACKGROUND_REQUESTS: Final = 512
+"""How many of them may be reads through the page cache; the rest is for whoever lists or opens."""
 
 _SUBTYPE: Final = "azfilesfs"
 _BDI: Final = Path("/sys/class/bdi")
@@ -102,7 +111,7 @@ class Session:
             nursery.start_soon(self._announce, task_status)
             if self._dispatcher is not None:
                 nursery.start_soon(self._dispatcher.run)
-            await pyfuse3.main()
+            await pyfuse3.main(max_tasks=_REQUESTS)
             self._notifier.detach()
             nursery.cancel_scope.cancel()
         if not self._ready.is_set():
@@ -155,6 +164,8 @@ def mounted(
     Raises:
         MountFailed: libfuse or the kernel refused.
     """
+    with suppress(optable.Unavailable):
+        optable.load().allow_background(_BACKGROUND_REQUESTS)
     with _stderr_caught() as complaint:
         try:
             pyfuse3.init(operations, os.fspath(options.mountpoint), options.flags())

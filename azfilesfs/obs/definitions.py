@@ -142,7 +142,35 @@ GAUGES: Final = {
     ),
     "cache_disk_bytes": _gauge("cache_disk_bytes", "Bytes of the block cache on disk"),
     "connections_limit": _gauge(
-        "connections_limit", "Requests that may be in flight at once", Stability.EXPERIMENTAL
+        "connections_limit", "Connections that may be open at once", Stability.EXPERIMENTAL
+    ),
+    "requests_in_flight": _gauge(
+        "requests_in_flight", "Requests sent and not yet answered", Stability.EXPERIMENTAL
+    ),
+    "requests_stalled": _gauge(
+        "requests_stalled",
+        "Requests in flight that get no answer, outside of the window",
+        Stability.EXPERIMENTAL,
+    ),
+    "requests_window": _gauge(
+        "requests_window",
+        "Requests that may be in flight at once now, the stalled ones apart",
+        Stability.EXPERIMENTAL,
+    ),
+    "requests_waiting_foreground": _gauge(
+        "requests_waiting_foreground",
+        "Requests not yet sent that somebody waits for",
+        Stability.EXPERIMENTAL,
+    ),
+    "requests_waiting_readahead": _gauge(
+        "requests_waiting_readahead",
+        "Requests not yet sent that read ahead",
+        Stability.EXPERIMENTAL,
+    ),
+    "requests_waiting_background": _gauge(
+        "requests_waiting_background",
+        "Requests not yet sent that nobody waits for",
+        Stability.EXPERIMENTAL,
     ),
 }
 """Read at each scrape, by the names that the parts use."""

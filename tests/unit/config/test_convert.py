@@ -30,6 +30,7 @@ from azfilesfs.config.convert import HostPort
         (convert.boolean, "Yes", True),
         (convert.boolean, "0", False),
         (convert.count, "32", 32),
+        (convert.bandwidth, "256K", 2**18),
         (convert.user, "1000", 1000),
         (convert.user, "root", 0),
         (convert.group, "root", 0),
@@ -51,6 +52,7 @@ def test_values(converter, text, value):
     [
         *((convert.size, text) for text in ("", "-1", "x", "1X", "1 2")),
         *((convert.positive_size, text) for text in ("0", "0K")),
+        *((convert.bandwidth, text) for text in ("", "0", "255K", "-1M")),
         *((convert.duration, text) for text in ("", "-1", "soon", "1d")),
         *((convert.positive_duration, text) for text in ("0", "0ms")),
         *((convert.mode, text) for text in ("", "888", "rwx", "77777", "-1")),

@@ -48,6 +48,7 @@ def test_every_option_arrives():
         "on-conflict": "copy", "exclusive-create": "mount", "cache-dir": "/c", "cache-size": "1M",
         "cache-memory": "2M", "state-dir": "/s", "staging-limit": "3M",
         "operation-timeout": "10", "transfer-timeout": "20", "max-connections": "4",
+        "max-requests": "3", "limit-read": "1M", "limit-write": "2M", "limit-requests": "9",
         "max-names": "5", "foreground": "true", "drain-timeout": "30",
         "metrics": "127.0.0.1:9100", "log-level": "debug", "log-format": "json",
         "log-file": "/l",
