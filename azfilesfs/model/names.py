@@ -68,8 +68,10 @@ def to_local(name: str) -> bytes:
         InvalidPath: the name cannot be shown: empty, ``.``, ``..``, with ``/`` or NUL, or not
             encodable as UTF-8.
     """
-    plain = name.translate(_DECODE_TABLE)
-    plain = plain[:-1] + _DECODE_LAST.get(plain[-1:], plain[-1:])
+    plain = name
+    if not name.isascii():
+        plain = name.translate(_DECODE_TABLE)
+        plain = plain[:-1] + _DECODE_LAST.get(plain[-1:], plain[-1:])
     if plain in {"", ".", ".."} or "/" in name or "\0" in name:
         raise InvalidPath(f"the service lists a name that cannot be shown: {name!r}")
     try:

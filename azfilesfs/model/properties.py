@@ -148,6 +148,7 @@ class Basics(NamedTuple):
 # flags, attributes, size, ETag as a number, file id, and the times of last modification, creation,
 # last write and change
 _PACKED = struct.Struct("<BIqQQqqqq")
+_SIZE, _SIZE_OFFSET = struct.Struct("<q"), struct.calcsize("<BI")
 _FILE_ID = struct.Struct("<Q")
 _FILE_ID_OFFSET = struct.calcsize("<BIqQ")
 _IS_DIRECTORY, _HAS_ID, _ETAG_IS_NUMBER, _ETAG_IS_TEXT = 1, 2, 4, 8
@@ -212,6 +213,16 @@ class ListedEntry:
         if isinstance(packed, Properties):
             return packed.kind
         return EntryKind.DIRECTORY if packed[0] & _IS_DIRECTORY else EntryKind.FILE
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 for directories."""
+        packed = self._packed
+        if isinstance(packed, Properties):
+            return packed.size
+        size: int
+        (size,) = _SIZE.unpack_from(packed, _SIZE_OFFSET)
+        return size
 
     @property
     def file_id(self) -> int | None:

@@ -55,7 +55,7 @@ class AttributeView:
         options = self._context.options
         fresh = options.attr_ttl
         if inode.dirty is None and inode.properties is not None:
-            fresh = max(0.0, inode.checked_at + options.attr_ttl - self._context.now())
+            fresh = max(0.0, self._context.tree.believed_until(inode) - self._context.now())
         return Entry(self.of(inode), fresh if exact_name else 0.0, fresh)
 
     def _directory(self, inode: Inode) -> Attrs:

@@ -1,4 +1,5 @@
-"""Reading directories: a snapshot for each open directory, entries with attributes.
+"""Reading directories: a snapshot for each open directory, entries with attributes, the first of
+them while the last are still arriving.
 
 An entry gets an inode only when the kernel takes it; until then it is what the listing said.
 """
@@ -6,9 +7,14 @@ An entry gets an inode only when the kernel takes it; until then it is what the 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
+from azfilesfs.errors import InvalidPath
+from azfilesfs.model.names import to_local
 from azfilesfs.model.properties import ListedEntry
+from azfilesfs.model.symlinks import SYMLINK_FILE_BYTES
 from azfilesfs.vfs.attributes import AttributeView
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
@@ -16,7 +22,13 @@ from azfilesfs.vfs.handles import DirectoryHandle
 from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.links import Links
 from azfilesfs.vfs.namespace import Namespace
+from azfilesfs.vfs.snapshots import Snapshot
 from azfilesfs.vfs.types import DirEntry, Entry
+
+_AT_ONCE = 1024
+"""Entries that one read looks at, about as many as the kernel takes."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class DirectoryReader:
@@ -29,7 +41,7 @@ class DirectoryReader:
         self._namespace = namespace
         self._attributes = attributes
         self._links = links
-        self._offered: dict[int, tuple[Inode, ListedEntry]] = {}
+        self._offered: tuple[int, Inode, ListedEntry, float] | None = None
 
     def open(self, inode: Inode) -> int:
         """Open a directory; ENOTDIR if it is none."""
@@ -38,14 +50,29 @@ class DirectoryReader:
         return self._context.handles.add_directory(DirectoryHandle(inode))
 
     async def read(self, handle: int, offset: int) -> Iterator[DirEntry]:
-        """Return the entries from an offset on; offset 0 takes a new snapshot."""
+        """Return some of the entries from an offset on, none at the end; 0 takes a new snapshot.
+
+        Waits for no more of the listing than it takes to have one.
+        """
         opened = self._context.handles.directory(handle)
-        if opened.names is None or offset == 0:
-            names = await self._namespace.names(opened.inode)
+        directory, snapshot = opened.inode, opened.snapshot
+        if snapshot is None or offset == 0:
+            source = self._namespace.open_listing(directory)
             self._drop_snapshot(opened)
-            opened.names = names
-            await self._links.recognise_all(known for _, known in names if isinstance(known, Inode))
-        return self._entries(opened, offset)
+            snapshot = opened.snapshot = Snapshot(self._context.tree, directory, source)
+        while True:
+            await snapshot.reach(offset)
+            self._read_on(directory, snapshot)
+            stop = min(offset + _AT_ONCE, len(snapshot.names))
+            if stop <= offset:
+                self._tell_refused(directory, snapshot)
+                return iter(())
+            await self._recognise_links(directory, snapshot, snapshot.names[offset:stop])
+            entries = self._entries(directory, snapshot, range(offset, stop))
+            first = next(entries, None)
+            if first is not None:
+                return chain((first,), entries)
+            offset = stop
 
     def itself_and_parent(self, handle: int) -> tuple[Entry, Entry]:
         """Return what is known of the directory and of the one above it, asking nobody."""
@@ -59,9 +86,9 @@ class DirectoryReader:
         """
         tree = self._context.tree
         inode = tree.inodes.number(number)
-        if inode is None and number in self._offered:
-            directory, listed = self._offered.pop(number)
-            inode = tree.materialize(directory, listed, tree.listings.view(directory).complete_at)
+        if inode is None and self._offered is not None and self._offered[0] == number:
+            _, directory, listed, at = self._offered
+            inode = tree.materialize(directory, listed, at)
         if inode is not None:
             inode.lookups += 1
 
@@ -71,33 +98,80 @@ class DirectoryReader:
         self._drop_snapshot(opened)
         self._context.inodes.drop_if_unused(opened.inode)
 
-    def _entries(self, opened: DirectoryHandle, offset: int) -> Iterator[DirEntry]:
-        names = opened.names or []
-        for position in range(offset, len(names)):
-            name, known = names[position]
-            if isinstance(known, ListedEntry):
-                yield DirEntry(name, self._offer(opened.inode, known), position + 1)
-            elif known.is_named:
-                exact = self._context.tree.is_stored(known, name)
-                yield DirEntry(name, self._attributes.entry(known, exact_name=exact), position + 1)
+    def _read_on(self, directory: Inode, snapshot: Snapshot) -> None:
+        """Go on believing the listing of a large directory while a program reads it.
 
-    def _offer(self, directory: Inode, listed: ListedEntry) -> Entry:
-        """Show an entry that has no inode, unless it has got one since the snapshot."""
-        inodes, file_id = self._context.inodes, listed.properties.file_id
-        made = inodes.child(directory, listed.name)
-        if made is None and file_id is not None and inodes.file_id(file_id) is not None:
-            at = self._context.tree.listings.view(directory).complete_at
-            made = self._context.tree.materialize(directory, listed, at)
-        if made is not None:
-            return self._attributes.entry(made)
-        number = self._context.inodes.number_for(listed.properties.file_id)
-        self._offered = {number: (directory, listed)}
-        age = self._context.now() - self._context.tree.listings.view(directory).complete_at
-        fresh = max(0.0, self._context.options.attr_ttl - age)
-        return Entry(self._attributes.of_listed(number, listed), fresh, fresh)
+        To go through so many names may take longer than the TTL.
+        """
+        view, now = self._context.tree.listings.peek(directory), self._context.now()
+        if view is None or not view.is_large or view.complete_at != snapshot.asked_at:
+            return
+        if now - view.believed_from < self._context.options.dir_ttl:
+            view.believed_from = now
+
+    def _tell_refused(self, directory: Inode, snapshot: Snapshot) -> None:
+        if snapshot.refused:
+            _LOG.warning(
+                "%d names in the listing of %r cannot be shown and are left out",
+                len(snapshot.refused),
+                str(directory.path()),
+            )
+            snapshot.refused.clear()
+
+    async def _recognise_links(
+        self, directory: Inode, snapshot: Snapshot, part: Sequence[ListedEntry | Inode]
+    ) -> None:
+        """Find out which entries are links; those that may be get an inode for it."""
+        suspects: list[Inode] = []
+        for known in part:
+            if isinstance(known, Inode):
+                suspects.append(known)
+            elif known.size == SYMLINK_FILE_BYTES and self._links.enabled:
+                listed = self._context.tree.listings.newest(directory, known, snapshot.asked_at)
+                if listed is not None and not self._namespace.is_private(directory, listed.name):
+                    at = snapshot.asked_at
+                    inode = self._context.tree.materialize(directory, listed, at)
+                    suspects.append(inode)
+                    snapshot.links.append(inode)
+        if suspects:
+            await self._links.recognise_all(suspects)
+
+    def _entries(
+        self, directory: Inode, snapshot: Snapshot, positions: range
+    ) -> Iterator[DirEntry]:
+        newest = self._context.tree.listings.newest
+        believed = max(0.0, self._context.options.attr_ttl - snapshot.age(self._context.now()))
+        for position in positions:
+            known = snapshot.names[position]
+            if isinstance(known, ListedEntry):
+                listed = newest(directory, known, snapshot.asked_at)
+                if listed is None or self._namespace.is_private(directory, listed.name):
+                    continue
+                try:
+                    name = to_local(listed.name)
+                except InvalidPath:
+                    snapshot.refused.add(position)
+                    continue
+                entry = self._entry(directory, listed, snapshot.asked_at, believed)
+            elif known.is_named:
+                name = to_local(known.name)
+                entry = self._attributes.entry(known)
+            else:
+                continue
+            yield DirEntry(name, entry, position + 1)
+
+    def _entry(self, directory: Inode, listed: ListedEntry, at: float, believed: float) -> Entry:
+        """Show an entry: by its inode, if it has one, else as the listing has it."""
+        tree = self._context.tree
+        known, file_id = tree.inodes.child(directory, listed.name), listed.file_id
+        if known is not None or (file_id is not None and tree.inodes.file_id(file_id) is not None):
+            known = tree.materialize(directory, listed, at)
+            return self._attributes.entry(known, exact_name=known.name == listed.name)
+        number = tree.inodes.number_for(file_id)
+        self._offered = (number, directory, listed, at)
+        return Entry(self._attributes.of_listed(number, listed), believed, believed)
 
     def _drop_snapshot(self, opened: DirectoryHandle) -> None:
-        names, opened.names = opened.names, None
-        for _, known in names or []:
-            if isinstance(known, Inode):
-                self._context.inodes.drop_if_unused(known)
+        snapshot, opened.snapshot = opened.snapshot, None
+        for inode in snapshot.links if snapshot is not None else ():
+            self._context.inodes.drop_if_unused(inode)

@@ -221,7 +221,7 @@ class FileSystem:
         if inode.place is Place.GONE:
             raise VfsError(errno.ESTALE, "the file was removed or replaced")
         if inode.place is Place.LINKED and not self._context.tree.is_known(inode):
-            await self._namespace.refresh(inode)
+            await self._namespace.renew(inode)
         await self._links.recognise(inode)
         return self._attributes.entry(inode)
 

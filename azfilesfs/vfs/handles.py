@@ -6,10 +6,10 @@ import errno
 import os
 from collections.abc import Iterator
 
-from azfilesfs.model.properties import ListedEntry
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.reader import AccessPattern
+from azfilesfs.vfs.snapshots import Snapshot
 
 _PAGE_BYTES = 4096
 
@@ -51,16 +51,13 @@ class FileHandle:
 
 
 class DirectoryHandle:
-    """One open directory: the snapshot of its names that a sequence of reads goes through.
+    """One open directory: the snapshot of its names that a sequence of reads goes through."""
 
-    Offsets that the kernel gets are positions in the snapshot.
-    """
-
-    __slots__ = ("inode", "names")
+    __slots__ = ("inode", "snapshot")
 
     def __init__(self, inode: Inode) -> None:
         self.inode = inode
-        self.names: list[tuple[bytes, Inode | ListedEntry]] | None = None
+        self.snapshot: Snapshot | None = None
 
 
 class HandleTable:

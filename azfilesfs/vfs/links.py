@@ -26,17 +26,21 @@ _LOG = logging.getLogger(__name__)
 
 
 class Links:
-    """Reads and recognises links; a file is read at most once per version to find out."""
+    """Reads and recognises links; a file is read at most once per version to find out.
+
+    Attributes:
+        enabled: whether there are links at all.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._enabled = context.options.symlinks is Symlinks.MF
+        self.enabled = context.options.symlinks is Symlinks.MF
 
     def may_be_link(self, inode: Inode) -> bool:
         """Tell whether only reading the file can say if it is a link."""
         properties = inode.properties
         return (
-            self._enabled
+            self.enabled
             and not inode.is_directory
             and inode.dirty is None
             and properties is not None
@@ -84,7 +88,7 @@ class Links:
         Raises:
             VfsError: EPERM where links are off, ENAMETOOLONG for a target over 1,024 bytes.
         """
-        if not self._enabled:
+        if not self.enabled:
             raise VfsError(errno.EPERM, "symbolic links are switched off (--symlinks=off)")
         if len(target) > TARGET_BYTES:
             raise VfsError(errno.ENAMETOOLONG, "the target of a link has at most 1,024 bytes")

@@ -1,22 +1,31 @@
 """What the last listing of each directory said, kept true under our own changes and bounded in
 number.
 
-Synchronous. A view is complete from one full listing until the TTL is over; our own creates,
-renames and removals are applied to it,
-and to a listing that was under way when they happened: what we changed ourselves we know better
-than a page that is still arriving.
+A view is complete from one full listing until the TTL is over; our own creates, renames and
+removals are applied to it, and to a listing that was under way when they happened: what we changed
+ourselves we know better than a page that is still arriving.
+
+Synchronous, but for waiting until another page has arrived.
 """
 
 from __future__ import annotations
 
+import copy
+import errno
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
+
+import trio
 
 from azfilesfs.model.paths import name_key
 from azfilesfs.model.properties import ListedEntry
+from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
+
+_NEVER: Final = float("-inf")
 
 
 @dataclass(slots=True, eq=False)
@@ -24,25 +33,102 @@ class DirectoryView:
     """The entries of one directory by folded name.
 
     Attributes:
-        complete_at: clock at which the full listing was asked for, -inf while there is none.
+        complete_at: clock at which the full listing was asked for, -inf while there is none. An
+            answer about an entry that was asked for later is newer.
+        believed_from: clock from which the TTL of the listing counts: that moment, or for a
+            directory of more than one page when the last one arrived, or was last read on.
         changes: number of changes that this mount made in the directory.
         loading: number of listings under way; while there are any, ``own`` collects our changes
             (None: removed).
         doubted: whether a listing under way must not be believed.
-        large: whether the directory was last seen to have more entries than one page.
+        load: the listing under way, None while there is none.
+        pages: how many pages the directory was last seen to have, at least; 0 for never listed.
+        by_name: lookups in it that were asked by name since ``by_name_since``.
     """
 
     entries: dict[str, ListedEntry] = field(default_factory=dict)
-    complete_at: float = float("-inf")
+    complete_at: float = _NEVER
+    believed_from: float = _NEVER
     changes: int = 0
     loading: int = 0
     own: dict[str, ListedEntry | None] = field(default_factory=dict)
     doubted: bool = False
-    large: bool = False
+    load: DirectoryLoad | None = None
+    pages: int = 0
+    by_name: int = 0
+    by_name_since: float = _NEVER
 
     def get(self, name: str) -> ListedEntry | None:
         """Find an entry by name in any case."""
         return self.entries.get(name_key(name))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the directory was last seen to have more entries than one page."""
+        return self.pages > 1
+
+    def asked_by_name(self, now: float, ttl: float) -> int:
+        """Count one more lookup that is asked by name; return how many there were within a TTL."""
+        if now - self.by_name_since >= ttl:
+            self.by_name, self.by_name_since = 0, now
+        self.by_name += 1
+        return self.by_name - 1
+
+
+class DirectoryLoad:
+    """One listing of a directory, under way or ended.
+
+    Attributes:
+        asked_at: clock at which the first page was asked for.
+        arrived_at: clock at which the last page arrived.
+        order: the entries so far, as they arrived; of names that differ in case only the first.
+        by_key: the same by the key of their name.
+        own: what this mount changed while the listing was under way (None: removed); complete when
+            the listing has ended.
+        pages: number of pages so far.
+        whole: whether somebody wants more than the first page.
+        ended: whether nothing more will arrive. is_complete: and everything has.
+        error: why it ended early, None where nothing failed.
+    """
+
+    def __init__(self, asked_at: float, *, whole: bool) -> None:
+        self.asked_at = asked_at
+        self.arrived_at = asked_at
+        self.order: list[ListedEntry] = []
+        self.by_key: dict[str, ListedEntry] = {}
+        self.own: dict[str, ListedEntry | None] = {}
+        self.pages = 0
+        self.whole = whole
+        self.ended = False
+        self.is_complete = False
+        self.error: Exception | None = None
+        self._progress = trio.Event()
+
+    def add(self, entries: tuple[ListedEntry, ...], now: float) -> None:
+        """Take in a page."""
+        for entry in entries:
+            if self.by_key.setdefault(name_key(entry.name), entry) is entry:
+                self.order.append(entry)
+        self.pages += 1
+        self.arrived_at = now
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake whoever waits."""
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def beyond(self, pages: int) -> None:
+        """Wait until there are more pages than this, or nothing more will arrive.
+
+        Raises:
+            AzureFilesError, VfsError: the listing failed; an object of the caller's own.
+        """
+        while self.pages <= pages and not self.ended:
+            await self._progress.wait()
+        if self.pages <= pages and not self.is_complete:
+            error = self.error if self.error is not None else VfsError(errno.EIO, "unfinished")
+            raise copy.copy(error) from error
 
 
 class ListingCache:
@@ -65,6 +151,10 @@ class ListingCache:
         self._views.move_to_end(directory)
         return view
 
+    def peek(self, directory: Inode) -> DirectoryView | None:
+        """Return the view of a directory without counting that as a use; None without one."""
+        return self._views.get(directory)
+
     def __len__(self) -> int:
         return len(self._views)
 
@@ -82,20 +172,37 @@ class ListingCache:
                 view.doubted = False
 
     def fill(self, directory: Inode, listed: Iterable[ListedEntry], asked_at: float) -> None:
-        """Take a full listing that was asked for at a time; call it inside ``loading``."""
-        entries: dict[str, ListedEntry] = {}
-        for entry in listed:
-            entries.setdefault(name_key(entry.name), entry)
-        view = self.view(directory)
+        """Take a full listing of one page that was asked for at a time."""
+        load = DirectoryLoad(asked_at, whole=False)
+        load.add(tuple(listed), asked_at)
+        self.take_over(directory, self.view(directory), load)
+
+    def take_over(self, directory: Inode, view: DirectoryView, load: DirectoryLoad) -> None:
+        """Take a listing that is complete; call it inside ``loading``, with the view of that."""
+        if self._views.get(directory) is not view:
+            return  # the directory was lost meanwhile
+        entries = load.by_key
         for key, own in view.own.items():
             if own is None:
                 entries.pop(key, None)
             else:
                 entries[key] = own
         self.names += len(entries) - len(view.entries)
-        view.entries, view.large = entries, False
-        view.complete_at = float("-inf") if view.doubted else asked_at
+        view.entries, view.pages = entries, load.pages
+        view.by_name = 0
+        view.complete_at = _NEVER if view.doubted else load.asked_at
+        view.believed_from = load.arrived_at if view.is_large else load.asked_at
         self._evict(directory)
+
+    def newest(self, directory: Inode, listed: ListedEntry, asked_at: float) -> ListedEntry | None:
+        """Return what is known by now of an entry of an earlier listing, None where it is gone."""
+        view = self._views.get(directory)
+        if view is None:
+            return listed
+        key = name_key(listed.name)
+        if view.loading and key in view.own:
+            return view.own[key]
+        return view.entries.get(key) if view.complete_at >= asked_at else listed
 
     def put(self, directory: Inode, entry: ListedEntry) -> None:
         """Apply our own creation or change of an entry."""
@@ -103,7 +210,7 @@ class ListingCache:
         view.changes += 1
         if view.loading:
             view.own[key] = entry
-        if key in view.entries or view.complete_at > float("-inf"):
+        if key in view.entries or view.complete_at > _NEVER:
             self.names += key not in view.entries
             view.entries[key] = entry
 
@@ -120,7 +227,7 @@ class ListingCache:
         """Stop believing the listing of a directory."""
         view = self._views.get(directory)
         if view is not None:
-            view.complete_at = float("-inf")
+            view.complete_at = _NEVER
             view.doubted = view.loading > 0
 
     def drop(self, directory: Inode) -> None:

@@ -10,31 +10,27 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 
-from azfilesfs.errors import (
-    DirectoryNotFound,
-    FileNotFound,
-    InvalidPath,
-    ParentNotFound,
-    PermissionDenied,
-    ResourceTypeMismatch,
-)
-from azfilesfs.model.names import literal, to_local, to_service
-from azfilesfs.model.paths import fold
-from azfilesfs.model.properties import ListedEntry, Properties
-from azfilesfs.model.symlinks import SYMLINK_FILE_BYTES
+from azfilesfs.errors import AzureFilesError, PermissionDenied
+from azfilesfs.model.names import literal, to_service
+from azfilesfs.model.paths import SharePath, fold, name_key
+from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
-from azfilesfs.vfs.listings import DirectoryView
-from azfilesfs.vfs.types import Symlinks
+from azfilesfs.vfs.listings import DirectoryLoad, DirectoryView
+from azfilesfs.vfs.loading import MISSING, DirectoryLoader
 
 PRIVATE_DIRECTORY = ".azfilesfs"
 _ATTEMPTS = 3
 _LOG = logging.getLogger(__name__)
-_MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound, ResourceTypeMismatch)
+_NEVER = float("-inf")
+
+_FEW_NAMES = 256
+"""A listing of so many is not much dearer than the question for one."""
 
 
 class Namespace:
@@ -47,10 +43,8 @@ class Namespace:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._tree = context.tree
-        self._loading: dict[Inode, trio.Event] = {}
+        self._loader = DirectoryLoader(context, self._tree.lose)
         self._may_list = True
-        uses_links = context.options.symlinks is Symlinks.MF
-        self._link_size = SYMLINK_FILE_BYTES if uses_links else None
 
     # -- names -----------------------------------------------------------------------------------
 
@@ -69,8 +63,8 @@ class Namespace:
     def is_private(self, parent: Inode, name: str) -> bool:
         """Tell whether a name is that of our own directory in the root of the share."""
         return (
-            fold(name) == fold(PRIVATE_DIRECTORY)
-            and parent.parent is None
+            parent.parent is None
+            and fold(name) == fold(PRIVATE_DIRECTORY)
             and parent.path().is_root
         )
 
@@ -99,21 +93,68 @@ class Namespace:
         return await self.child(parent, other) if other is not None else inode
 
     async def child(self, parent: Inode, name: str) -> Inode | None:
-        """Find the inode of a service name, None where there is no such entry."""
+        """Find the inode of a service name, None where there is no such entry.
+
+        One listing answers for a whole small directory. In a large one the first names are asked
+        for one by one; it is listed, in the background, when that many were wanted within a TTL
+        that it has paid.
+        """
         for _ in range(_ATTEMPTS):
             known = self._context.inodes.child(parent, name)
             if known is not None and self._tree.is_known(known):
                 return known
             view = self._tree.listings.view(parent)
-            if not self._is_fresh(view) and not view.large and self._may_list:
-                view = await self.load(parent, whole=False)
+            if not self._is_fresh(view) and self._lists_first(parent, view, known):
+                view = await self._first_page(parent, view)
             if self._is_fresh(view):
                 return self._from_view(parent, name, view)
-            changes = view.changes
-            listed = await self._ask(parent, name)
+            arrived, at = self._arriving(parent, name, view)
+            if arrived is not None:
+                return self._resolve(parent, name, arrived, at)
+            changes, kind = view.changes, known.kind if known is not None else None
+            listed = await self._ask(parent, name, kind)
             if view.changes == changes:
                 return self._resolve(parent, name, listed, self._context.now())
         return self._context.inodes.child(parent, name)
+
+    def _lists_first(self, parent: Inode, view: DirectoryView, known: Inode | None) -> bool:
+        """Decide whether a lookup waits for the first page, and begin a listing of all.
+
+        Names of a listing that is under way are looked for in what has arrived of it.
+        """
+        if not self._may_list:
+            return False
+        load = self._loader.under_way(parent)
+        if load is not None:
+            return not load.pages
+        if view.is_large:
+            asked = view.asked_by_name(self._context.now(), self._context.options.dir_ttl)
+            if asked >= view.pages - 1:
+                self._loader.start(parent, whole=True)
+            return False
+        if known is None or len(view.entries) <= _FEW_NAMES:
+            return True
+        return view.asked_by_name(self._context.now(), self._context.options.dir_ttl) > 0
+
+    async def _first_page(self, parent: Inode, view: DirectoryView) -> DirectoryView:
+        load = self._loader.start(parent, whole=False)
+        try:
+            await load.beyond(0)
+        except PermissionDenied:
+            self._note_no_listing()
+            return view
+        if not load.is_complete:
+            view.asked_by_name(self._context.now(), self._context.options.dir_ttl)
+        return self._tree.listings.view(parent)
+
+    def _arriving(
+        self, parent: Inode, name: str, view: DirectoryView
+    ) -> tuple[ListedEntry | None, float]:
+        """Look for a name in what has arrived of a listing under way."""
+        load, key = self._loader.under_way(parent), name_key(name)
+        if load is None or key in view.own or view.doubted:
+            return None, _NEVER
+        return load.by_key.get(key), load.asked_at
 
     def absent_since(self, parent: Inode) -> float:
         """Return since when the names of a directory are known in full, for a name that was just
@@ -136,114 +177,69 @@ class Namespace:
             return None
         return known
 
-    async def _ask(self, parent: Inode, name: str) -> ListedEntry | None:
-        """Ask for one name: a HEAD for a file, then a GET for a directory."""
+    async def _ask(self, parent: Inode, name: str, kind: EntryKind | None) -> ListedEntry | None:
+        """Ask for one name: by its kind if that is known, else for both kinds at once."""
         share = self._context.share
         async with self._context.gate.path(parent) as directory:
             path = directory.child(name)
-            for ask in (share.get_file_properties, share.get_directory_properties):
-                try:
-                    return ListedEntry(name, await ask(path))
-                except _MISSING:
-                    continue
-                except PermissionDenied:
-                    # A credential for files only cannot see directories: to it there are none.
-                    if ask == share.get_file_properties:
-                        raise
+            file = _Question(share.get_file_properties, path)
+            folder = _Question(share.get_directory_properties, path)
+            if kind is None:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(file.ask)
+                    nursery.start_soon(folder.ask)
+            elif kind is EntryKind.FILE:
+                await file.ask()
+            else:
+                await folder.ask()
+            if kind is not None and file.answer is None and folder.answer is None:
+                await (folder if kind is EntryKind.FILE else file).ask()
+        answer = file.answer if file.answer is not None else folder.answer
+        if answer is not None:
+            return ListedEntry(name, answer)
+        if file.error is not None:
+            raise file.error
+        # A credential for files only cannot see directories: to it there are none.
+        if folder.error is not None and not isinstance(folder.error, PermissionDenied):
+            raise folder.error
         return None
 
     # -- listings --------------------------------------------------------------------------------
 
     def _is_fresh(self, view: DirectoryView) -> bool:
-        return self._context.now() - view.complete_at < self._context.options.dir_ttl
-
-    async def load(self, directory: Inode, *, whole: bool = True) -> DirectoryView:
-        """Return a view of a directory that is complete and within its TTL, listing it where
-        needed.
-
-        With ``whole=False`` a directory of more than one page is marked large and the view comes
-        back as it was. One listing of a directory is under way at a time; a cancelled one is taken
-        up by whoever waits.
-        """
-        while directory in self._loading:
-            await self._loading[directory].wait()
-        view = self._tree.listings.view(directory)
-        if self._is_fresh(view) or (view.large and not whole):
-            return view
-        self._loading[directory] = loaded = trio.Event()
-        try:
-            with self._tree.listings.loading(directory) as view:
-                await self._list(directory, view, whole=whole)
-                return view
-        finally:
-            del self._loading[directory]
-            loaded.set()
-
-    async def _list(self, directory: Inode, view: DirectoryView, *, whole: bool) -> None:
-        asked_at = self._context.now()
-        entries: list[ListedEntry] = []
-        marker: str | None = None
-        while True:
-            try:
-                async with self._context.gate.path(directory) as path:
-                    page = await self._context.share.list_page(path, marker=marker)
-            except PermissionDenied:
-                if whole:
-                    raise
-                self._note_no_listing()
-                return
-            except _MISSING:
-                self._tree.lose(directory)
-                raise
-            entries.extend(page.entries)
-            marker = page.next_marker
-            if marker is None:
-                self._tree.listings.fill(directory, entries, asked_at)
-                return
-            if not whole:
-                view.large = True
-                return
+        age = self._context.now() - view.believed_from
+        return view.complete_at > _NEVER and age < self._context.options.dir_ttl
 
     def _note_no_listing(self) -> None:
         if self._may_list:
             self._may_list = False
             _LOG.warning("the credential may not list directories: names are looked up one by one")
 
-    async def names(self, directory: Inode) -> list[tuple[bytes, Inode | ListedEntry]]:
-        """Return the names of a directory with what is known of each.
+    def open_listing(self, directory: Inode) -> DirectoryView | DirectoryLoad:
+        """Return a view of a directory within its TTL, or else a listing that is under way."""
+        view = self._tree.listings.view(directory)
+        if self._is_fresh(view):
+            return view
+        return self._loader.start(directory, whole=True)
 
-        Its inode, or else its listing entry.
+    async def renew(self, inode: Inode) -> None:
+        """Bring what is known of an inode within the TTL: from a listing, or by asking.
+
+        Raises:
+            VfsError: as ``refresh``.
         """
-        view = await self.load(directory)
-        inodes = self._context.inodes
-        result: list[tuple[bytes, Inode | ListedEntry]] = []
-        refused = 0
-        for listed in view.entries.values():
-            if self.is_private(directory, listed.name):
-                continue
-            try:
-                shown = to_local(listed.name)
-            except InvalidPath:
-                refused += 1
-                continue
-            known = inodes.child(directory, listed.name) or self._known_elsewhere(listed)
-            if known is not None or listed.properties.size == self._link_size:
-                known = self._tree.materialize(directory, listed, view.complete_at)
-            result.append((shown, known if known is not None else listed))
-        for key, child in list(directory.children.items()):
-            if key not in view.entries and self._tree.outlives(child, view.complete_at):
-                result.append((to_local(child.name), child))
-        if refused:
-            _LOG.warning(
-                "%d names in the listing of %r cannot be shown and are left out",
-                refused,
-                str(directory.path()),
-            )
-        return result
-
-    def _known_elsewhere(self, listed: ListedEntry) -> Inode | None:
-        file_id = listed.properties.file_id
-        return None if file_id is None else self._context.inodes.file_id(file_id)
+        parent = inode.parent
+        view = self._tree.listings.peek(parent) if parent is not None else None
+        is_doubted = inode.checked_at == _NEVER
+        if parent is not None and view is not None and not is_doubted:
+            fresh = self._is_fresh(view)
+            listed, at = self._arriving(parent, inode.name, view)
+            if fresh:
+                listed, at = view.get(inode.name), view.complete_at
+            if listed is not None and listed.file_id in {None, inode.file_id}:
+                self._tree.take(inode, listed, at)
+        if not self._tree.is_known(inode):
+            await self.refresh(inode)
 
     async def refresh(self, inode: Inode) -> Properties:
         """Ask the service about an inode and take the answer.
@@ -258,7 +254,7 @@ class Namespace:
                     properties = await share.get_directory_properties(path)
                 else:
                     properties = await share.get_file_properties(path, lease_id=inode.lease_id)
-        except _MISSING:
+        except MISSING:
             if inode.changes == changes:
                 self._tree.lose(inode)
             raise VfsError(errno.ESTALE, "the file was removed by another client") from None
@@ -266,3 +262,22 @@ class Namespace:
         if inode.changes == changes:
             self._tree.take(inode, properties, asked_at)
         return properties
+
+
+class _Question:
+    """A question for the properties of a path, and what came of it."""
+
+    def __init__(self, how: Callable[[SharePath], Awaitable[Properties]], path: SharePath) -> None:
+        self._how = how
+        self._path = path
+        self.answer: Properties | None = None
+        self.error: AzureFilesError | None = None
+
+    async def ask(self) -> None:
+        """Ask; that nothing is there is no error."""
+        try:
+            self.answer = await self._how(self._path)
+        except MISSING:
+            return
+        except AzureFilesError as error:
+            self.error = error

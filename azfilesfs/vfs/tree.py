@@ -22,6 +22,11 @@ from azfilesfs.vfs.inodes import Inode, InodeTable, Place
 from azfilesfs.vfs.listings import ListingCache
 from azfilesfs.vfs.types import KernelNotifier, VfsOptions
 
+ROOT_SECONDS = 30.0
+"""For so long the attributes of the root of the mount are believed at least."""
+
+_NEVER = float("-inf")
+
 
 class Tree:
     """Inodes, listings and the kernel's copies of both.
@@ -51,8 +56,39 @@ class Tree:
         return (
             inode.place is Place.LOCAL
             or inode.dirty is not None
-            or trio.current_time() - inode.checked_at < self._options.attr_ttl
+            or trio.current_time() < self.believed_until(inode)
         )
+
+    def believed_until(self, inode: Inode) -> float:
+        """Return the clock until which the last answer about an inode is believed.
+
+        That is the attributes' TTL after it. Where a listing of several pages gave it, or is made
+        of it, the TTL begins at the end of that. The root cannot go away, and is asked less often.
+        """
+        if inode is self.inodes.root:
+            return inode.checked_at + max(self._options.attr_ttl, ROOT_SECONDS)
+        since = inode.checked_at
+        if since == _NEVER:
+            return since
+        if inode.parent is not None:
+            since = max(since, self._listed_until(inode.parent, since))
+        if inode.is_directory:
+            since = max(since, self._listed_until(inode, _NEVER))
+        return since + self._options.attr_ttl
+
+    def _listed_until(self, directory: Inode, asked_at: float) -> float:
+        """Return when a listing that was asked for at a time ended: now, while it is under way.
+
+        Without a time any listing counts that has more than one page.
+        """
+        view = self.listings.peek(directory)
+        if view is None:
+            return _NEVER
+        load = view.load
+        if load is not None and load.pages and asked_at in (_NEVER, load.asked_at):
+            return trio.current_time()
+        is_this = view.complete_at == asked_at or (asked_at == _NEVER and view.is_large)
+        return view.believed_from if is_this and view.complete_at > _NEVER else _NEVER
 
     def outlives(self, inode: Inode, absent_at: float) -> bool:
         """Tell whether what we know of an inode is newer than an answer without it, or is only

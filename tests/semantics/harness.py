@@ -393,7 +393,11 @@ class Host:
         """List a directory with the attributes that readdirplus gives."""
         async with self.found(path) as attrs:
             handle = await self.fs.opendir(attrs.ino)
-            shown = [(e.name, e.entry.attrs) for e in await self.fs.readdir(handle, 0)]
+            shown: list[tuple[bytes, Attrs]] = []
+            position = 0
+            while part := list(await self.fs.readdir(handle, position)):
+                shown += [(entry.name, entry.entry.attrs) for entry in part]
+                position = part[-1].offset
             await self.fs.releasedir(handle)
             return shown
 

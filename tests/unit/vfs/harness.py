@@ -330,15 +330,24 @@ class Program:
         self.directories.add(handle)
         found = []
         try:
-            for entry in await self.fs.readdir(handle, 0):
-                if take:
-                    self.fs.remember(entry.entry.attrs.ino)
-                    self.lookups[entry.entry.attrs.ino] += 1
-                found.append(entry)
+            position = 0
+            while part := await self._part(handle, position, take=take):
+                found += part
+                position = part[-1].offset
         finally:
             self.directories.discard(handle)
             await self.fs.releasedir(handle)
         return found
+
+    async def _part(self, handle: int, position: int, *, take: bool) -> list[DirEntry]:
+        """Read on in a directory, once; nothing is the end."""
+        part = []
+        for entry in await self.fs.readdir(handle, position):
+            if take:
+                self.fs.remember(entry.entry.attrs.ino)
+                self.lookups[entry.entry.attrs.ino] += 1
+            part.append(entry)
+        return part
 
     async def names(self, path: str = "") -> list[bytes]:
         """Return the names of a directory, sorted."""

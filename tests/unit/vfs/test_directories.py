@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from azfilesfs.client import ListPage
+from azfilesfs.errors import ServerBusy
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
 from azfilesfs.vfs.errors import VfsError
@@ -126,33 +127,185 @@ async def test_entries_that_cannot_be_shown(program, monkeypatch):
     assert await program.names() == [b"good"]
 
 
-async def test_a_listing_in_several_pages(mount, host, app, monkeypatch):
-    """A directory of several pages is read whole by readdir and asked by name for lookups."""
+def in_pages(program, monkeypatch, size: int = 10) -> None:
+    """Let the service's pages be small."""
+    real = program.share.list_page
+
+    async def small_pages(path, *, marker=None):
+        return await real(path, marker=marker, page_size=size)
+
+    monkeypatch.setattr(program.share, "list_page", small_pages)
+
+
+async def test_a_lookup_in_a_large_directory(mount, host, app, monkeypatch):
+    """The first lookup asks for one page and then for the name, both kinds at once; the second one
+    has the whole directory listed in the background.
+    """
+    for number in range(25):
+        await put(host, f"f{number:02}", b"x")
+    await host.create_directory(SharePath(("dir",)))
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        in_pages(program, monkeypatch)
+        app.requests.reset()
+        assert (await program.stat("f20")).size == 1
+        assert operations(app) == {
+            "ListDirectoriesAndFiles": 1,
+            "GetFileProperties": 1,
+            "GetDirectoryProperties": 1,
+        }
+        app.requests.reset()
+        assert not await program.exists("nothing")
+        await listed(program)
+        assert operations(app) == {
+            "ListDirectoriesAndFiles": 3,
+            "GetFileProperties": 1,
+            "GetDirectoryProperties": 1,
+        }
+        app.requests.reset()
+        assert stat.S_ISDIR((await program.stat("dir")).mode)
+        assert not await program.exists("nothing")
+        for number in range(25):
+            assert (await program.stat(f"f{number:02}")).size == 1
+        assert len(await program.names()) == 26
+        assert app.requests.total() == 0
+
+
+async def listed(program) -> None:
+    """Wait until no listing is under way."""
+    with trio.fail_after(10):
+        while program.fs._namespace._loader._loads:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_few_lookups_in_a_large_directory(mount, host, app, monkeypatch, clock):
+    """A directory of many pages is listed again only when as many names were wanted as it has
+    pages; a name of a known kind is one question.
+    """
+    for number in range(45):
+        await put(host, f"f{number:02}", b"x")
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        in_pages(program, monkeypatch)
+        assert len(await program.names()) == 45
+        for _ in range(3):
+            clock.jump(2)
+            app.requests.reset()
+            assert await program.exists("f01")
+            assert await program.exists("f02")
+            assert operations(app) == {"GetFileProperties": 2}
+        for number in range(10, 13):
+            assert await program.exists(f"f{number}")
+        await listed(program)
+        assert operations(app) == {"GetFileProperties": 5, "ListDirectoriesAndFiles": 5}
+
+
+async def test_a_single_lookup_in_a_directory_of_some_size(mount, host, app, clock):
+    """One known name of hundreds is asked for alone, once a TTL; for the second the listing is."""
+    for number in range(300):
+        await host.create_file(SharePath((f"f{number:03}",)))
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        await program.entries()
+        for _ in range(3):
+            clock.jump(2)
+            app.requests.reset()
+            await program.stat("f007")
+            assert operations(app) == {"GetFileProperties": 1}
+            await program.stat("f008")
+            await program.stat("f009")
+            assert not await program.exists("nothing")
+            assert operations(app) == {"GetFileProperties": 1, "ListDirectoriesAndFiles": 1}
+
+
+@pytest.mark.semantics("S1.9")
+async def test_the_first_entries_come_before_the_last_page(mount, host, monkeypatch):
+    """A reader of a large directory sees each page as it arrives, and lookups find its names."""
+    for number in range(25):
+        await put(host, f"f{number:02}", b"x")
+    async with mount() as program:
+        in_pages(program, monkeypatch)
+        real, may_go_on = program.share.list_page, trio.Event()
+
+        async def slow_last_page(path, *, marker=None):
+            if marker is not None:
+                await may_go_on.wait()
+            return await real(path, marker=marker)
+
+        monkeypatch.setattr(program.share, "list_page", slow_last_page)
+        handle = await program.fs.opendir(ROOT)
+        program.directories.add(handle)
+        first = await program._part(handle, 0, take=True)
+        assert [entry.name for entry in first] == [b"f%02d" % number for number in range(10)]
+        assert await program.exists("f07")
+        await program.write("a new one", b"x")
+        await program.write("f08", b"longer")
+        await program.unlink("f09")
+        may_go_on.set()
+        rest: list = []
+        while part := await program._part(handle, (rest or first)[-1].offset, take=True):
+            rest += part
+        names = [entry.name for entry in rest]
+        assert sorted(names) == [b"a new one", *(b"f%02d" % number for number in range(10, 25))]
+        assert await program.names() == sorted({entry.name for entry in (*first, *rest)} - {b"f09"})
+
+
+@pytest.mark.semantics("S1.9")
+async def test_a_listing_that_fails_halfway(mount, host, monkeypatch):
+    """What had arrived is shown, then the error; never the end of the directory."""
+    for number in range(25):
+        await put(host, f"f{number:02}", b"x")
+    async with mount() as program:
+        in_pages(program, monkeypatch)
+        real = program.share.list_page
+
+        async def broken(path, *, marker=None):
+            if marker is not None:
+                raise ServerBusy("later")
+            return await real(path, marker=marker)
+
+        monkeypatch.setattr(program.share, "list_page", broken)
+        handle = await program.fs.opendir(ROOT)
+        program.directories.add(handle)
+        assert len(await program._part(handle, 0, take=False)) == 10
+        for _ in range(2):
+            with pytest.raises(VfsError):
+                await program.fs.readdir(handle, 10)
+        monkeypatch.setattr(program.share, "list_page", real)
+        assert len(await program.names()) == 25
+
+
+@pytest.mark.semantics("S1.8")
+async def test_reading_on_outlives_the_ttl(mount, host, app, monkeypatch, clock):
+    """A directory of several pages is believed from when the last one arrived, and while a program
+    reads on in it; then for one TTL more.
+    """
     for number in range(25):
         await put(host, f"f{number:02}", b"x")
     async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        in_pages(program, monkeypatch)
         real = program.share.list_page
 
-        async def small_pages(path, *, marker=None):
-            return await real(path, marker=marker, page_size=10)
+        async def slowly(path, *, marker=None):
+            clock.jump(0.8)
+            return await real(path, marker=marker)
 
-        monkeypatch.setattr(program.share, "list_page", small_pages)
-        await host.create_directory(SharePath(("dir",)))
+        monkeypatch.setattr(program.share, "list_page", slowly)
         app.requests.reset()
-        assert (await program.stat("f20")).size == 1
-        assert operations(app) == {"ListDirectoriesAndFiles": 1, "GetFileProperties": 1}
-        assert stat.S_ISDIR((await program.stat("dir")).mode)
-        assert not await program.exists("nothing")
-        assert operations(app) == {
-            "ListDirectoriesAndFiles": 1,
-            "GetFileProperties": 3,
-            "GetDirectoryProperties": 2,
-        }
-        app.requests.reset()
-        assert len(await program.names()) == 26
+        entries = await program.entries()
+        assert entries[-1].entry.attr_timeout > 0.5
+        for entry in entries:
+            assert (await program.lookup(ROOT, entry.name)).ino == entry.entry.attrs.ino
+            clock.jump(0.03)
         assert operations(app) == {"ListDirectoriesAndFiles": 3}
-        assert not await program.exists("nothing")
+        handle = await program.fs.opendir(ROOT)
+        program.directories.add(handle)
+        for position in range(25):
+            first = next(await program.fs.readdir(handle, position))
+            assert first.entry.attr_timeout > 0.8
+            clock.jump(0.1)
+            await program.fs.getattr(first.entry.attrs.ino)
         assert operations(app) == {"ListDirectoriesAndFiles": 3}
+        clock.jump(1.1)
+        assert await program.exists("f03")
+        assert app.requests.total() == 4
 
 
 async def test_our_changes_during_a_listing(program, host, app):
@@ -299,6 +452,25 @@ async def test_getattr_of_a_directory_and_the_root(mount, host, clock):
         with expect(errno.ESTALE):
             await program.fs.getattr(number)
         assert stat.S_ISDIR((await program.fs.getattr(ROOT)).attrs.mode)
+
+
+@pytest.mark.semantics("S1.2")
+async def test_the_root_is_asked_less_often(mount, host, app, clock):
+    """The times of the root may be 30 seconds old; what this mount changes shows at once."""
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        await program.fs.check()
+        app.requests.reset()
+        before = (await program.fs.getattr(ROOT)).attrs.mtime_ns
+        clock.jump(25)
+        entry = await program.fs.getattr(ROOT)
+        assert entry.attr_timeout == pytest.approx(5.0)
+        assert app.requests.total() == 0
+        await program.mkdir("d")
+        assert (await program.fs.getattr(ROOT)).attrs.mtime_ns > before
+        app.requests.reset()
+        clock.jump(10)
+        await program.fs.getattr(ROOT)
+        assert operations(app) == {"GetDirectoryProperties": 1}
 
 
 async def test_an_error_of_the_service(program, app):

@@ -79,20 +79,21 @@ async def test_an_entry_that_became_known_after_the_snapshot(program, host):
     await put(host, "a", b"x")
     await host.create_directory(SharePath(("d",)))
     await put(host, "d/b", b"y")
+    await put(host, "d/c", b"y")
     handle = await program.fs.opendir((await program.stat("d")).ino)
     program.directories.add(handle)
     entries = await program.fs.readdir(handle, 0)
     number = (await program.stat("a")).ino
-    # Nobody has looked "b" up yet; another name has its id meanwhile.
-    listed = program.fs._context.handles.directory(handle).names[0][1]
+    # Nobody has looked "c" up yet; another name has its id meanwhile.
+    listed = program.fs._context.handles.directory(handle).snapshot.names[1]
     tree = program.fs._context.tree
     tree.inodes.learn_id(inode_of(program, number), listed.properties)
     inode_of(program, number).checked_at = float("-inf")
-    (entry,) = entries
+    _, entry = entries
     assert entry.entry.attrs.ino == number
     program.fs.remember(number)
     program.lookups[number] += 1
-    assert inode_of(program, number).name == "b"
+    assert inode_of(program, number).name == "c"
 
 
 async def test_remembering_what_was_never_offered(program):
