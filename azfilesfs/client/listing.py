@@ -1,19 +1,21 @@
 """The XML of List Directories and Files, pulled through the parser piece by piece.
 
-A page of 5,000 entries is 2.7 MB and would hold the event loop for about 100 ms; so it is fed in
-pieces with a checkpoint after each. Names are passed on as listed: whether one can be shown is for
+A page of 5,000 entries is 2.7 MB and would hold the event loop for about 100 ms; so entries of the
+usual form are read by a pattern, at a third of the cost, and what remains is fed to a parser in
+pieces, with checkpoints on the way. Names are passed on as listed: whether one can be shown is for
 the caller to judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 
 import trio
 
+from azfilesfs.client.listing_entries import HEAD, read_entry
 from azfilesfs.client.xml_documents import decoded_name, feed, new_parser
 from azfilesfs.errors import ProtocolError
 from azfilesfs.model.attributes import parse_attributes
@@ -23,7 +25,8 @@ from azfilesfs.model.times import parse_iso, parse_rfc1123
 
 T = TypeVar("T")
 
-_FEED_BYTES: Final = 64 * KIB
+_FEED_BYTES: Final = 16 * KIB
+_ENTRIES_AT_ONCE: Final = 200
 _KINDS: Final = {"File": EntryKind.FILE, "Directory": EntryKind.DIRECTORY}
 
 
@@ -49,14 +52,35 @@ async def parse_listing(data: bytes) -> Listing:
         ProtocolError: it is not well-formed XML, not a listing, or an entry lacks its name or has a
             value that cannot be read.
     """
+    first, rest = await _usual_entries(data)
     reader = _Reader()
     parser = new_parser(reader.start, reader.end, reader.text)
-    view = memoryview(data)
+    view = memoryview(rest)
     for offset in range(0, len(view), _FEED_BYTES):
         feed(parser, view[offset : offset + _FEED_BYTES], is_final=False)
         await trio.lowlevel.checkpoint()
     feed(parser, b"", is_final=True)
-    return reader.result()
+    listing = reader.result()
+    return replace(listing, entries=(*first, *listing.entries)) if first else listing
+
+
+async def _usual_entries(data: bytes) -> tuple[list[ListedEntry], bytes]:
+    """Read the entries at the beginning that have the usual form; return the page without them."""
+    entries: list[ListedEntry] = []
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return entries, data
+    head = HEAD.match(text)
+    if head is None:
+        return entries, data
+    position = head.end()
+    while (read := read_entry(text, position)) is not None:
+        entry, position = read
+        entries.append(entry)
+        if len(entries) % _ENTRIES_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+    return entries, (text[: head.end()] + text[position:]).encode() if entries else data
 
 
 class _Reader:

@@ -7,7 +7,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azfilesfs.client.listing import parse_listing
+from azfilesfs.client import listing as listing_module
+from azfilesfs.client.listing import Listing, parse_listing
+from azfilesfs.client.xml_documents import feed
 from azfilesfs.errors import ProtocolError
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.properties import EntryKind
@@ -184,3 +186,92 @@ async def test_a_long_page_lets_others_run():
 
     assert len(listing.entries) == 5000
     assert turns > len(body) // (128 * 1024)
+
+
+def field(tag: str, *values: str) -> st.SearchStrategy[str]:
+    """Return an element with one of these texts, empty in either form, or no element."""
+    return st.sampled_from(["", "", f"<{tag} />", *(f"<{tag}>{value}</{tag}>" for value in values)])
+
+
+ISO_TIMES = (
+    "2022-11-30T22:57:12.2909957Z",
+    "2022-11-30T22:57:12Z",
+    "2022-11-30T22:57:60.0000000Z",
+    "2022-11-30T22:57:1x.0000000Z",
+    "1601-01-01T00:00:00.0000000Z",
+    "9999-12-31T23:59:59.9999999Z",
+    "now",
+)
+HTTP_TIMES = (
+    "Wed, 30 Nov 2022 22:57:12 GMT",
+    "Wed, 30 Nov 2022 25:57:12 GMT",
+    "Wed, 30 Nov 2022 22:57:12 +0100",
+    "Wed, 30 Nov 2022 2x:57:12 GMT",
+)
+NAMES = (
+    "<Name>f</Name>",
+    "<Name>\u00e4 &amp; b</Name>",
+    "<Name>a&lt;&amp;lt;&quot;&gt;&apos;</Name>",
+    "<Name>&#38;&amp;</Name>",
+    "<Name>&odd;</Name>",
+    "<Name />",
+)
+ODD_NAMES = ('<Name Encoded="true">a%00%EF</Name>', '<Name Encoded="false">a%00</Name>', "")
+ENTRIES = st.builds(
+    "<{0}>{1}{2}<Properties>{3}{4}{5}{6}{7}</Properties>{8}{9}</{0}>".format,
+    st.sampled_from(["File", "File", "Directory", "Other"]),
+    st.sampled_from(NAMES + ODD_NAMES),
+    field("FileId", "13835128424026341376", "x", "9" * 20, "9" * 21),
+    field("Content-Length", "0", "4096", "-1", "9" * 20),
+    field("CreationTime", *ISO_TIMES),
+    st.builds(
+        "".join, st.tuples(field("LastWriteTime", *ISO_TIMES), field("ChangeTime", *ISO_TIMES))
+    ),
+    field("Last-Modified", *HTTP_TIMES),
+    field("Etag", '"0x8DAD327EC9F9E85"', "0x8D", '"other"', "&quot;0x1&quot;"),
+    field("Attributes", "Archive", "ReadOnly | Hidden", "Odd"),
+    field("PermissionKey", "1*2"),
+)
+
+
+@given(
+    st.lists(ENTRIES, max_size=4), st.sampled_from(["", "<Marker>m</Marker>", "<Odd/>", "<!-- -->"])
+)
+def test_the_pattern_reads_what_the_parser_reads(entries, top):
+    """With the pattern and without it a page says the same, or is refused."""
+    body = page("".join(entries), top=top)
+
+    async def nothing(data: bytes) -> tuple[list, bytes]:
+        return [], data
+
+    def read() -> Listing | None:
+        try:
+            return trio.run(parse_listing, body)
+        except ProtocolError:
+            return None
+
+    found = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing_module, "_usual_entries", nothing)
+        assert read() == found
+
+
+async def test_entries_of_the_usual_form_are_spared_the_parser(monkeypatch):
+    """The parser gets what stands around the entries; an odd one is left to it."""
+    fed: list[bytes] = []
+
+    def noting(parser, data, *, is_final: bool) -> None:
+        fed.append(bytes(data))
+        feed(parser, data, is_final=is_final)
+
+    monkeypatch.setattr(listing_module, "feed", noting)
+    listing = await parse_listing(page(FULL * 100))
+    assert len(listing.entries) == 100
+    assert len(b"".join(fed)) < 500
+    fed.clear()
+    odd = (
+        "<File><Name>&#38;</Name><Properties><Content-Length>1</Content-Length></Properties></File>"
+    )
+    listing = await parse_listing(page(FULL * 100 + odd + FULL))
+    assert [entry.name for entry in listing.entries][-2] == "&"
+    assert len(listing.entries) == 102
