@@ -72,7 +72,13 @@ from azfilesfs.client.shared_state import (
 )
 from azfilesfs.client.timeouts import TimeoutPolicy
 from azfilesfs.client.transfers import NewFile, Sink, Source, TransferOptions, download, upload
-from azfilesfs.client.transport import HttpRequest, HttpResponse, HttpTransport, asgi_transport
+from azfilesfs.client.transport import (
+    HttpRequest,
+    HttpResponse,
+    HttpTransport,
+    TransportKind,
+    asgi_transport,
+)
 
 __all__ = [
     "ALL_DETAILS",
@@ -124,6 +130,7 @@ __all__ = [
     "TimeoutPolicy",
     "Times",
     "TransferOptions",
+    "TransportKind",
     "Urgency",
     "UserDelegationKey",
     "account_sas",

@@ -9,6 +9,7 @@ from typing import Protocol
 from azfilesfs.client.breaker import BreakerPolicy, BreakerState
 from azfilesfs.client.retry import RetryPolicy
 from azfilesfs.client.timeouts import TimeoutPolicy
+from azfilesfs.client.transport import TransportKind
 from azfilesfs.errors import AzureFilesError, ConfigurationError
 from azfilesfs.model.versions import NEWEST, SERVICE_VERSIONS
 
@@ -124,6 +125,8 @@ class ClientOptions:
             service narrows by 503 and 429.
         limit_read, limit_write: bytes of files a second, None for no limit.
         limit_requests: requests a second, None for no limit.
+        transport: who reads and writes the connections: this library itself, or httpx's, which is
+            several times slower and serves to tell whose fault something is.
         ca_file: PEM file with certificate authorities to trust beside those of the system.
         observer: who hears of requests, retries and changes of state; None for nobody.
 
@@ -144,6 +147,7 @@ class ClientOptions:
     limit_read: float | None = None
     limit_write: float | None = None
     limit_requests: float | None = None
+    transport: TransportKind = TransportKind.FAST
     ca_file: str | None = None
     observer: RequestObserver | None = None
 

@@ -177,4 +177,5 @@ def _network(endpoint: Endpoint, options: ClientOptions) -> HttpTransport:
         is_https=endpoint.is_https,
         ca_file=options.ca_file,
         proxy=proxy_for(endpoint.host, is_loopback=is_loopback(endpoint.host)),
+        kind=options.transport,
     )

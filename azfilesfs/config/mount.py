@@ -82,6 +82,7 @@ class LimitConfig:
     limit_read: int | None = None
     limit_write: int | None = None
     limit_requests: int | None = None
+    transport: str = "fast"
     max_names: int = 200_000
 
 

@@ -262,6 +262,13 @@ _LIMIT_OPTIONS: Final = (
         metavar="N",
     ),
     option(
+        "transport",
+        LIMITS,
+        "who speaks HTTP: this program itself, or the slower httpx",
+        choices=("fast", "httpx"),
+        default="fast",
+    ),
+    option(
         "max-names",
         LIMITS,
         "file and directory names kept in memory",

@@ -28,6 +28,7 @@ from azfilesfs.client import (
     RetryRule,
     ShareServiceClient,
     TimeoutPolicy,
+    TransportKind,
     default_rules,
     may_write,
 )
@@ -160,6 +161,7 @@ def client_options(config: MountConfig, parts: Parts, telemetry: Telemetry) -> C
         limit_read=limits.limit_read,
         limit_write=limits.limit_write,
         limit_requests=limits.limit_requests,
+        transport=TransportKind(limits.transport),
         ca_file=parts.credentials.ca_file,
         observer=telemetry.client,
     )

@@ -40,6 +40,7 @@ PURE = {"model": {"errors", "__init__"}, "errors": {"__init__"}, "config": {"err
 IMPORTERS = {
     "httpx": {"client.transport"},
     "httpcore": {"client.transport"},
+    "httptools": {"client.transport.heads"},
     "diskcache": {"cache"},
     "pyfuse3": {"fuse"},
     "prometheus_client": {"obs"},

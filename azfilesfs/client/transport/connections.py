@@ -17,9 +17,6 @@ import httpcore
 import httpx
 import trio
 
-from azfilesfs.client.network import tls_context
-from azfilesfs.errors import ConfigurationError
-
 _KEEPALIVE_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 5.0
 
@@ -235,13 +232,13 @@ def _to_core(request: httpx.Request) -> httpcore.Request:
     )
 
 
-def network_transport(*, is_https: bool, ca_file: str | None, proxy: str | None) -> ConnectionPool:
-    """Return a transport over real connections; the caller closes it with ``aclose``.
+def stock_transport(context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> ConnectionPool:
+    """Return a transport over connections of httpcore; the caller closes it with ``aclose``.
 
-    Raises:
-        ConfigurationError: the proxy or the file of authorities is unusable.
+    Args:
+        context: settings of TLS, None where only plain http is spoken.
+        proxy: an http or https proxy to go through.
     """
-    context = tls_context(ca_file, httpx.create_ssl_context) if is_https else None
     if proxy is None:
         return ConnectionPool(
             httpcore.AsyncConnectionPool(
@@ -250,25 +247,16 @@ def network_transport(*, is_https: bool, ca_file: str | None, proxy: str | None)
                 network_backend=_Backend(),
             )
         )
-    return ConnectionPool(_proxied(proxy, context))
-
-
-def _proxied(proxy: str, context: ssl.SSLContext | None) -> httpcore.AsyncConnectionPool:
-    try:
-        through = httpx.Proxy(proxy)
-    except (ValueError, httpx.InvalidURL):
-        # Not chained: a proxy URL may contain a password.
-        raise ConfigurationError("the proxy that the environment names is no URL") from None
-    if through.url.scheme not in {"http", "https"}:
-        raise ConfigurationError("the proxy that the environment names is not an http proxy")
-    url = through.url
-    return httpcore.AsyncHTTPProxy(
-        proxy_url=httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-        ),
-        proxy_auth=through.raw_auth,
-        ssl_context=context,
-        proxy_ssl_context=httpx.create_ssl_context() if url.scheme == "https" else None,
-        keepalive_expiry=_KEEPALIVE_SECONDS,
-        network_backend=_Backend(),
+    url = proxy.url
+    return ConnectionPool(
+        httpcore.AsyncHTTPProxy(
+            proxy_url=httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            proxy_auth=proxy.raw_auth,
+            ssl_context=context,
+            proxy_ssl_context=httpx.create_ssl_context() if url.scheme == "https" else None,
+            keepalive_expiry=_KEEPALIVE_SECONDS,
+            network_backend=_Backend(),
+        )
     )

@@ -13,6 +13,7 @@ from azfilesfs.client import (
     asgi_transport,
 )
 from azfilesfs.client.endpoint import Endpoint
+from azfilesfs.client.transport import TransportKind, network_transport
 from azfilesfs.emulator.app import create_app
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 
@@ -41,3 +42,19 @@ async def share(app):
         transport=asgi_transport(app),
     ) as service:
         yield service.share("data")
+
+
+@pytest.fixture(params=list(TransportKind), ids=lambda kind: kind.value)
+def kind(request):
+    """Return each kind of transport over the network in turn."""
+    return request.param
+
+
+@pytest.fixture
+def network(kind):
+    """Return what makes a transport over the network, to be closed by the test."""
+
+    def make(*, is_https=False, ca_file=None, proxy=None):
+        return network_transport(is_https=is_https, ca_file=ca_file, proxy=proxy, kind=kind)
+
+    return make

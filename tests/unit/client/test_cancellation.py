@@ -1,6 +1,9 @@
 """Cancellation at any moment leaves no token and no connection behind, and mixes no answers up."""
 
+import os
 import random
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -14,7 +17,8 @@ from azfilesfs.client import (
     StaticCredentials,
 )
 from azfilesfs.client.endpoint import Endpoint
-from azfilesfs.client.transport import Transport, network_transport
+from azfilesfs.client.transport import Transport, WireRequest, network_transport
+from azfilesfs.errors import AzureFilesError
 from azfilesfs.model.paths import SharePath
 from tests.unit.client.loopback import serving
 from tests.unit.client.support import ACCOUNT, CREDENTIAL, SHOWN, shown_file
@@ -49,13 +53,13 @@ def answers_slowly(chooser: random.Random):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])
-async def test_many_cancelled_requests_and_a_small_pool(seed, encrypted, tmp_path):
+async def test_many_cancelled_requests_and_a_small_pool(network, seed, encrypted, tmp_path):
     """Of many requests, most cancelled at random moments, none harms another or the pool."""
     chooser = random.Random(seed)
     authority = tmp_path / "ca.pem"
     authority.write_bytes(CERTIFICATES.authority)
     context = CERTIFICATES.server_context() if encrypted else None
-    inner = network_transport(is_https=encrypted, ca_file=str(authority), proxy=None)
+    inner = network(is_https=encrypted, ca_file=str(authority))
     transport = Transport(inner, CONNECTIONS)
     done = 0
 
@@ -78,6 +82,7 @@ async def test_many_cancelled_requests_and_a_small_pool(seed, encrypted, tmp_pat
             assert answer.body == f"{number}".encode() * 500
             done += 1
 
+    before_all = open_descriptors()
     async with serving(answers_slowly(chooser), context) as server:
         async with trio.open_nursery() as nursery:
             for number in range(400):
@@ -96,14 +101,18 @@ async def test_many_cancelled_requests_and_a_small_pool(seed, encrypted, tmp_pat
         assert idle <= CONNECTIONS
         assert in_use == 0
         await inner.aclose()
+    assert open_descriptors() <= before_all
 
 
 @pytest.mark.parametrize("seed", [4, 5])
-async def test_cancelled_operations(seed):
+async def test_cancelled_operations(kind, seed):
     """Whole operations and streams, cancelled anywhere, leave the client as good as new."""
     chooser = random.Random(seed)
     options = ClientOptions(
-        max_connections=CONNECTIONS, retry=NO_RETRIES, breaker=BreakerPolicy(failures=1000)
+        max_connections=CONNECTIONS,
+        retry=NO_RETRIES,
+        breaker=BreakerPolicy(failures=1000),
+        transport=kind,
     )
     async with serving(answers_slowly(chooser)) as server:
         endpoint = Endpoint(f"http://127.0.0.1:{server.port}/{ACCOUNT}", ACCOUNT)
@@ -129,6 +138,97 @@ async def test_cancelled_operations(seed):
             with trio.fail_after(10):
                 await read(1001, 10)
                 await read(1002, 10)
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def answers_anyhow(chooser: random.Random):
+    """Return a handler whose answers differ in size, form and pace; some connections end."""
+
+    async def handler(stream, head) -> bool:
+        number = number_of(head)
+        body = f"{number:>8}".encode() * chooser.choice([1, 100, 40_000])
+        if chooser.random() < 0.3:
+            form = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        else:
+            form = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        interim = b"HTTP/1.1 103 Early Hints\r\n\r\n" * chooser.choice([0, 0, 1])
+        data = interim + b"HTTP/1.1 200 OK\r\n" + form
+        cut = chooser.randrange(len(data))
+        await stream.send_all(data[:cut])
+        if chooser.random() < 0.3:
+            await trio.sleep(chooser.random() * 0.005)
+        if chooser.random() < 0.05:
+            return False
+        await stream.send_all(data[cut:])
+        return chooser.random() > 0.05
+
+    return handler
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])
+async def test_thousands_of_cancellations(seed, encrypted, tmp_path):
+    """Thousands of requests of every form, most of them cancelled: no slot, no descriptor lost.
+
+    An answer that arrives is the one to its own request, whatever was cut off before it on the
+    connection.
+    """
+    chooser = random.Random(seed)
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(CERTIFICATES.authority)
+    context = CERTIFICATES.server_context() if encrypted else None
+    inner = network_transport(is_https=encrypted, ca_file=str(authority), proxy=None)
+    transport = Transport(inner, 4)
+    ends = Counter[str]()
+
+    async def ask(port: int, number: int) -> None:
+        body = bytes(chooser.choice([0, 10, 300_000]))
+        sent = WireRequest(
+            method="PUT",
+            url=f"{'https' if encrypted else 'http'}://127.0.0.1:{port}/{number}",
+            headers={"Host": "x", "Content-Length": str(len(body))},
+            body=body,
+            connect_seconds=5,
+            idle_seconds=5,
+        )
+        with trio.move_on_after(
+            chooser.choice([0, 0.001, 0.01, 0.1, 1]) * chooser.random()
+        ) as scope:
+            try:
+                if number % 3:
+                    found = (await transport.send(sent, None)).body
+                else:
+                    async with transport.stream(sent) as stream:
+                        found = b"".join([chunk async for chunk in stream.chunks])
+            except AzureFilesError:
+                ends["failed"] += 1
+                return
+            assert found == f"{number:>8}".encode() * (len(found) // 8)
+            assert found
+            ends["answered"] += 1
+        ends["cancelled"] += scope.cancelled_caught
+
+    async def worker(port: int, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            await ask(port, number)
+
+    before = open_descriptors()
+    async with serving(answers_anyhow(chooser), context) as server:
+        numbers = iter(range(1000))
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(worker, server.port, numbers)
+        idle, in_use = inner.connections
+        assert (transport.busy, in_use) == (0, 0)
+        assert idle <= 4
+        await inner.aclose()
+    assert open_descriptors() <= before
+    assert ends["cancelled"] > 100
+    assert ends["answered"] > 100
 
 
 async def test_a_cancellation_at_every_checkpoint():

@@ -14,7 +14,13 @@ from azfilesfs.client import (
     ShareServiceClient,
     StaticCredentials,
 )
-from azfilesfs.client.transport import ConnectionPool
+from azfilesfs.client import service as service_module
+from azfilesfs.client.transport import (
+    ConnectionPool,
+    FastTransport,
+    TransportKind,
+    network_transport,
+)
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import NEWEST
@@ -253,30 +259,41 @@ def http_answer(headers: dict[str, str], body: bytes) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def test_over_the_network():
-    """A client opens its own connections and closes them at the end."""
+async def test_over_the_network(kind, monkeypatch):
+    """A client opens its own connections, of the kind asked for, and closes them at the end."""
+    opened = []
+
+    def noted(**given):
+        opened.append(network_transport(**given))
+        return opened[0]
+
+    monkeypatch.setattr(service_module, "network_transport", noted)
+    options = ClientOptions(transport=kind)
+    credentials = StaticCredentials(CREDENTIAL)
     async with serving(says(http_answer(SHOWN, b"hello"), keep=True)) as server:
         endpoint = Endpoint(f"http://127.0.0.1:{server.port}/{ACCOUNT}", ACCOUNT)
-        async with ShareServiceClient.open(endpoint, StaticCredentials(CREDENTIAL)) as service:
+        async with ShareServiceClient.open(endpoint, credentials, options) as service:
             assert service.endpoint == endpoint
             assert service.service_version == NEWEST
             share = service.share("myshare")
             for _ in range(3):
                 assert (await share.get_file(FILE)).data == b"hello"
-            pool = share._pipeline._transport._inner
-            assert isinstance(pool, ConnectionPool)
+            (pool,) = opened
+            is_fast = kind is TransportKind.FAST
+            assert isinstance(pool, FastTransport if is_fast else ConnectionPool)
             assert pool.connections == (1, 0)
 
     assert server.connections == 1
     assert pool.connections == (0, 0)
 
 
-async def test_a_connection_that_the_server_closed():
+async def test_a_connection_that_the_server_closed(kind):
     """An idle connection that the server has closed is not used again."""
     async with serving(says(http_answer(SHOWN, b"hello"))) as server:
         endpoint = Endpoint(f"http://127.0.0.1:{server.port}/{ACCOUNT}", ACCOUNT)
         credentials = StaticCredentials(CREDENTIAL)
-        async with ShareServiceClient.open(endpoint, credentials, ONCE) as service:
+        options = ClientOptions(retry=NO_RETRIES, transport=kind)
+        async with ShareServiceClient.open(endpoint, credentials, options) as service:
             share = service.share("myshare")
             for _ in range(3):
                 await share.get_file(FILE)

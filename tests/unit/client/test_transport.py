@@ -16,7 +16,6 @@ from azfilesfs.client.transport import (
     Transport,
     WireRequest,
     asgi_transport,
-    network_transport,
 )
 from azfilesfs.emulator.tls import make_certificates
 from tests.unit.client.loopback import says, serving
@@ -33,12 +32,7 @@ def request(port: int, *, scheme: str = "http", host: str = "127.0.0.1", **more)
     return WireRequest(url=f"{scheme}://{host}:{port}/a%20b", **given)
 
 
-def network(*, ca_file=None, is_https=False):
-    """Return a transport over the network, to be closed by the test."""
-    return network_transport(is_https=is_https, ca_file=ca_file, proxy=None)
-
-
-async def exchange(data: bytes, *, limit: int | None = None, **more):
+async def exchange(network, data: bytes, *, limit: int | None = None, **more):
     """Send one request to a server that answers with these bytes."""
     async with serving(says(data)) as server:
         inner = network()
@@ -48,33 +42,35 @@ async def exchange(data: bytes, *, limit: int | None = None, **more):
             await inner.aclose()
 
 
-async def test_an_answer():
+async def test_an_answer(network):
     """Status, headers in any case, raw names and the body arrive."""
-    answer = await exchange(OK)
+    answer = await exchange(network, OK)
 
     assert (answer.status, answer.body) == (200, b"hello")
     assert answer.headers["x-ms-meta-aa"] == "b"
     assert ("X-Ms-Meta-Aa", "b") in answer.raw_headers
 
 
-async def test_head():
+async def test_head(network):
     """The Content-Length of a HEAD is that of the file; no body is waited for."""
-    answer = await exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", method="HEAD")
+    answer = await exchange(
+        network, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", method="HEAD"
+    )
 
     assert answer.body == b""
     assert answer.headers["content-length"] == "500"
 
 
-async def test_compressed_bytes_stay_as_they_are():
+async def test_compressed_bytes_stay_as_they_are(network):
     """A stored content encoding is the file's own business: nothing is decompressed."""
     answer = await exchange(
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+        network, b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
     )
 
     assert answer.body == b"abc"
 
 
-async def test_redirections_and_cookies_are_not_followed():
+async def test_redirections_and_cookies_are_not_followed(network):
     """A redirection is an answer like any other, and a cookie is not sent back."""
     async with serving(
         says(
@@ -94,7 +90,7 @@ async def test_redirections_and_cookies_are_not_followed():
     assert b"ookie" not in server.heads[1]
 
 
-async def test_the_target_and_body_are_sent_as_given():
+async def test_the_target_and_body_are_sent_as_given(network):
     """The percent-encoded path and a body in several pieces arrive as they are."""
     body = bytes(range(256)) * 4096
     async with serving(says(OK)) as server:
@@ -135,24 +131,24 @@ async def test_the_target_and_body_are_sent_as_given():
     ],
     ids=["nothing", "short", "chunk", "bad-chunk", "smtp", "status", "length", "tls-alert"],
 )
-async def test_broken_answers(data, error, applied):
+async def test_broken_answers(network, data, error, applied):
     """Cut, garbled and foreign answers are told apart; all may have followed the effect."""
     with pytest.raises(error) as caught:
-        await exchange(data)
+        await exchange(network, data)
     assert caught.value.may_have_been_applied is applied
     assert caught.value.retryable
 
 
-async def test_a_body_beyond_the_limit():
+async def test_a_body_beyond_the_limit(network):
     """An announced or endless body longer than asked for is not read."""
     with pytest.raises(errors.ProtocolError, match="longer"):
-        await exchange(OK, limit=4)
+        await exchange(network, OK, limit=4)
     endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 100_000
     with pytest.raises(errors.ProtocolError, match="longer"):
-        await exchange(endless, limit=50_000)
+        await exchange(network, endless, limit=50_000)
 
 
-async def test_a_refused_connection():
+async def test_a_refused_connection(network):
     """Nobody listens: nothing was sent."""
     with trio.socket.socket() as unused:
         await unused.bind(("127.0.0.1", 0))
@@ -194,7 +190,7 @@ def resolving(*, knows: bool):
         trio.socket.set_custom_hostname_resolver(before)
 
 
-async def test_an_unknown_host():
+async def test_an_unknown_host(network):
     """A name that does not resolve has its own error."""
     inner = network()
     with resolving(knows=False), pytest.raises(errors.DnsResolutionFailed, match="not resolve"):
@@ -202,7 +198,7 @@ async def test_an_unknown_host():
     await inner.aclose()
 
 
-async def test_a_silent_server():
+async def test_a_silent_server(network):
     """A connection that stands still ends as a Timeout, and may have been applied."""
 
     async def silent(stream, _head):
@@ -218,7 +214,7 @@ async def test_a_silent_server():
     assert caught.value.may_have_been_applied
 
 
-async def test_a_connection_that_is_never_made():
+async def test_a_connection_that_is_never_made(network):
     """A TLS handshake that nobody answers ends after the time for connecting; nothing was sent."""
 
     async def deaf(stream):
@@ -247,7 +243,7 @@ def ca_file(tmp_path):
     return str(path)
 
 
-async def test_tls_with_an_own_authority(ca_file):
+async def test_tls_with_an_own_authority(network, ca_file):
     """A server of an authority that the file names is trusted."""
     async with serving(says(OK), CERTIFICATES.server_context()) as server:
         inner = network(is_https=True, ca_file=ca_file)
@@ -257,7 +253,7 @@ async def test_tls_with_an_own_authority(ca_file):
     assert answer.body == b"hello"
 
 
-async def test_tls_with_an_unknown_authority():
+async def test_tls_with_an_unknown_authority(network):
     """Without the file the certificate is refused before anything is sent."""
     async with serving(says(OK), CERTIFICATES.server_context()) as server:
         inner = network(is_https=True)
@@ -270,7 +266,7 @@ async def test_tls_with_an_unknown_authority():
     assert server.heads == []
 
 
-async def test_tls_with_another_name(ca_file):
+async def test_tls_with_another_name(network, ca_file):
     """A good certificate of another host is refused."""
     async with serving(says(OK), CERTIFICATES.server_context()) as server:
         inner = network(is_https=True, ca_file=ca_file)
@@ -285,7 +281,7 @@ async def test_tls_with_another_name(ca_file):
     assert server.heads == []
 
 
-async def test_a_server_that_speaks_no_tls(ca_file):
+async def test_a_server_that_speaks_no_tls(network, ca_file):
     """A plain server behind https is a TLS failure."""
 
     async def plain(stream):
@@ -349,23 +345,21 @@ def test_proxies(monkeypatch):
 @pytest.mark.parametrize(
     "proxy", ["ftp://user:hunter2@proxy", "http://user:hunter2@x:port", "socks5://user:hunter2@x"]
 )
-def test_an_unusable_proxy(proxy):
+def test_an_unusable_proxy(network, proxy):
     """A proxy that cannot be used is a ConfigurationError that does not repeat its password."""
     with pytest.raises(errors.ConfigurationError) as caught:
-        network_transport(is_https=True, ca_file=None, proxy=proxy)
+        network(is_https=True, proxy=proxy)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-async def test_a_refusing_proxy():
+async def test_a_refusing_proxy(network):
     """A proxy that does not let us through is a failed connection."""
 
     async with serving(
         says(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
     ) as server:
-        inner = network_transport(
-            is_https=True, ca_file=None, proxy=f"http://127.0.0.1:{server.port}"
-        )
+        inner = network(is_https=True, proxy=f"http://127.0.0.1:{server.port}")
         with pytest.raises(errors.ConnectionFailed) as caught:
             await Transport(inner, 1).send(request(443, scheme="https", host="x.example.com"), None)
         await inner.aclose()
@@ -374,7 +368,7 @@ async def test_a_refusing_proxy():
     assert not caught.value.may_have_been_applied
 
 
-async def test_streaming():
+async def test_streaming(network):
     """Chunks arrive as they come; the token is held until the block ends."""
     async with serving(says(OK)) as server:
         inner = network()
@@ -388,7 +382,7 @@ async def test_streaming():
     assert transport.busy == 0
 
 
-async def test_a_stream_left_early():
+async def test_a_stream_left_early(network):
     """Leaving a stream half-way closes its connection, quietly, and the next request works."""
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 10_000_000
 
@@ -411,7 +405,7 @@ async def test_a_stream_left_early():
     assert server.connections == 3
 
 
-async def test_several_streams_in_one_task():
+async def test_several_streams_in_one_task(network):
     """One task may hold as many streams as there are connections; one more waits."""
     async with serving(says(OK, keep=True)) as server:
         inner = network()
@@ -424,7 +418,7 @@ async def test_several_streams_in_one_task():
         await inner.aclose()
 
 
-async def test_headers_that_cannot_be_sent():
+async def test_headers_that_cannot_be_sent(network):
     """A header that would break the request is refused, without being quoted."""
     inner = network()
     async with serving(says(OK)) as server:
@@ -450,7 +444,7 @@ async def test_asgi_failures_are_cut_connections():
     assert transport.busy == 0
 
 
-async def test_the_connection_is_reused():
+async def test_the_connection_is_reused(network):
     """Requests one after the other share one connection."""
     async with serving(says(OK, keep=True)) as server:
         inner = network()
@@ -480,7 +474,7 @@ async def test_an_unreadable_answer_of_a_transport():
         await Transport(Script([odd]), 1).send(request(1), None)
 
 
-async def test_nothing_secret_is_logged(caplog):
+async def test_nothing_secret_is_logged(network, caplog):
     """At the most talkative level no log record contains the signature of a URL."""
     caplog.set_level(logging.DEBUG)
     async with serving(says(OK)) as server:

@@ -49,6 +49,7 @@ def test_every_option_arrives():
         "cache-memory": "2M", "state-dir": "/s", "staging-limit": "3M",
         "operation-timeout": "10", "transfer-timeout": "20", "max-connections": "4",
         "max-requests": "3", "limit-read": "1M", "limit-write": "2M", "limit-requests": "9",
+        "transport": "httpx",
         "max-names": "5", "foreground": "true", "drain-timeout": "30",
         "metrics": "127.0.0.1:9100", "log-level": "debug", "log-format": "json",
         "log-file": "/l",
@@ -70,6 +71,7 @@ def test_every_option_arrives():
     assert (shown.strict_modes, shown.read_only, shown.no_exec, shown.allow_other) == (True,) * 4
     assert (by_flag.storage.cache, by_flag.storage.state) == (Path("/c"), Path("/s"))
     assert by_flag.storage.staging_limit == 3 * 2**20
+    assert by_flag.limits.transport == "httpx"
     assert by_flag.metrics == HostPort("127.0.0.1", 9100)
     assert (by_flag.foreground, by_flag.drain_timeout) == (True, 30)
     assert set(texts) == {o.name for o in MOUNT_OPTIONS} - {
