@@ -26,7 +26,6 @@ from azfilesfs.cache.blocks import (
     block_count,
     block_range,
 )
-from azfilesfs.cache.buffers import BufferPool
 from azfilesfs.cache.memory import MemoryTier
 from azfilesfs.cache.store import DiskStore, Found, Search, Source, prepare_directory
 from azfilesfs.cache.write_behind import QUEUE_BYTES, WriteBehind
@@ -37,7 +36,6 @@ from azfilesfs.model.versions import Validator
 _log = logging.getLogger("azfilesfs.cache")
 _READERS: Final = 4
 _DRAIN_SECONDS: Final = 5.0
-_IDLE_BYTES: Final = 16 * MIB
 _LEAST_QUEUE_BYTES: Final = 12 * MIB
 _ALL: Final = b"\1" * SLAB_BLOCKS
 
@@ -46,7 +44,7 @@ class CacheStatistics(NamedTuple):
     """Sizes in bytes now, and counts of visits that found something since the start.
 
     ``buffer_bytes`` is all that holds contents of files: the memory tier, what is on its way from
-    the service, what waits for the disk, and buffers that wait to be used again.
+    the service, and what waits for the disk.
     """
 
     memory_bytes: int
@@ -65,16 +63,13 @@ class CacheStatistics(NamedTuple):
 class BlockCache:
     """Blocks keyed by (version, index); a block of the last index is as short as the file ends."""
 
-    def __init__(
-        self, memory_bytes: int, disk_limit: int, store: DiskStore | None, pool: BufferPool
-    ) -> None:
+    def __init__(self, memory_bytes: int, disk_limit: int, store: DiskStore | None) -> None:
         """Use ``open``; without a store the cache lives in memory only."""
         self.memory_bytes = memory_bytes
         self._disk_limit = disk_limit
         self._memory = MemoryTier(memory_bytes)
         self._ancestry = Ancestry()
         self._store = store
-        self._pool = pool
         self._lent = 0
         self._writer = WriteBehind(store, queue_limit(memory_bytes)) if store else None
         self._limiter = trio.CapacityLimiter(_READERS)
@@ -97,10 +92,9 @@ class BlockCache:
             ConfigurationError: the directory is not ours alone (mode 0700).
         """
         store = None
-        pool = BufferPool(min(_IDLE_BYTES, memory_bytes // 8))
         if limit_bytes > 0:
-            store = await trio.to_thread.run_sync(_open_store, directory, limit_bytes, pool)
-        cache = cls(memory_bytes, limit_bytes, store, pool)
+            store = await trio.to_thread.run_sync(_open_store, directory, limit_bytes)
+        cache = cls(memory_bytes, limit_bytes, store)
         try:
             if cache._writer:
                 cache._writer.start()
@@ -237,10 +231,7 @@ class BlockCache:
         return CacheStatistics(
             memory_bytes=self._memory.used,
             memory_limit=self.memory_bytes,
-            buffer_bytes=self._memory.used
-            + self._lent
-            + self._pool.idle_bytes
-            + (writer.queued_bytes if writer else 0),
+            buffer_bytes=self._memory.used + self._lent + (writer.queued_bytes if writer else 0),
             disk_bytes=store.used_bytes if store else 0,
             disk_limit=self._disk_limit if store else 0,
             queued_bytes=writer.queued_bytes if writer else 0,
@@ -251,10 +242,6 @@ class BlockCache:
             + (store.failed_writes if store else 0),
             damaged=store.damaged if store else 0,
         )
-
-    def trim(self) -> None:
-        """Give memory back that only waits to be used again."""
-        self._pool.trim()
 
     def _search(self, validator: Validator, slab: int, blocks: range) -> list[Search]:
         """Return what to look for on disk: nothing where nothing can be."""
@@ -279,7 +266,7 @@ class BlockCache:
     def _fit(self) -> None:
         """Let all buffers together stay inside the limit."""
         queued = self._writer.queued_bytes if self._writer else 0
-        self._memory.resize(max(0, self.memory_bytes - self._lent - queued - self._pool.idle_bytes))
+        self._memory.resize(max(0, self.memory_bytes - self._lent - queued))
 
     def _close(self) -> None:
         if self._writer:
@@ -293,10 +280,10 @@ def queue_limit(memory_bytes: int) -> int:
     return max(_LEAST_QUEUE_BYTES, min(QUEUE_BYTES, memory_bytes // 4))
 
 
-def _open_store(directory: Path, limit_bytes: int, pool: BufferPool) -> DiskStore | None:
+def _open_store(directory: Path, limit_bytes: int) -> DiskStore | None:
     prepare_directory(directory)
     try:
-        return DiskStore.open(directory, limit_bytes, pool)
+        return DiskStore.open(directory, limit_bytes)
     except (OSError, sqlite3.Error) as error:
         _log.warning("no disk cache, it cannot be opened: %s", error)
         return None

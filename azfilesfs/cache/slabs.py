@@ -10,7 +10,6 @@ from collections import OrderedDict
 from typing import Final, Self
 
 from azfilesfs.cache.blocks import BLOCK_BYTES, Buffer, Place, Table, block_count
-from azfilesfs.cache.buffers import BufferPool
 from azfilesfs.cache.disk import Descriptor, write_at
 from azfilesfs.model.ranges import ByteRange
 
@@ -57,7 +56,7 @@ class OpenSlab:
         """Tell whether all of some consecutive blocks are there."""
         return self._table.present.find(0, first, stop) < 0
 
-    def read(self, blocks: range, pool: BufferPool) -> memoryview:
+    def read(self, blocks: range) -> memoryview:
         """Return consecutive blocks that are there, verified if they were not before.
 
         Raises:
@@ -69,7 +68,7 @@ class OpenSlab:
         if self._descriptor is None:
             data = memoryview(self._blob)[start : start + window.length]
         else:
-            data = pool.take(window.length)
+            data = memoryview(bytearray(window.length))
             if os.preadv(self._descriptor.number, [data], start) != window.length:
                 raise ValueError("the file is cut short")
         if self._verified.find(0, blocks.start, blocks.stop) >= 0:
@@ -77,7 +76,7 @@ class OpenSlab:
             self._verified[blocks.start : blocks.stop] = b"\1" * len(blocks)
         return data
 
-    def read_nowait(self, window: ByteRange, pool: BufferPool) -> memoryview | None:
+    def read_nowait(self, window: ByteRange) -> memoryview | None:
         """Return bytes of verified blocks if that needs no wait for the disk.
 
         ``window`` counts from the start of the slab.
@@ -85,7 +84,7 @@ class OpenSlab:
         first, stop = window.start // BLOCK_BYTES, block_count(window.stop)
         if self._descriptor is None or self._verified.find(0, first, stop) >= 0:
             return None
-        data = pool.take(window.length)
+        data = memoryview(bytearray(window.length))
         start = self.place.data_start + window.start
         try:
             count = os.preadv(self._descriptor.number, [data], start, os.RWF_NOWAIT)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from azfilesfs.cache.blocks import Place, Table, block_count, place_of, runs_of, version_prefix
-from azfilesfs.cache.buffers import BufferPool
 from azfilesfs.cache.disk import (
     DATABASE_FILES,
     VALUE_NAME,
@@ -114,7 +113,7 @@ class DiskStore:
         failed_writes: number of slabs, or parts of them, that could not be written.
     """
 
-    def __init__(self, folder: Path, index: Index, limit_bytes: int, pool: BufferPool) -> None:
+    def __init__(self, folder: Path, index: Index, limit_bytes: int) -> None:
         """Use an index that ``open`` opened."""
         self.used_bytes = 0
         self.damaged = 0
@@ -123,7 +122,6 @@ class DiskStore:
         self._index = index
         self._limit = limit_bytes
         self._reserve = free_reserve(folder)
-        self._pool = pool
         self._slabs = OpenSlabs()
         # Which slabs of a version have a row, for the versions that were asked for last. May name
         # some that are gone by now.
@@ -134,7 +132,7 @@ class DiskStore:
         self._given_up = False
 
     @classmethod
-    def open(cls, directory: Path, limit_bytes: int, pool: BufferPool) -> Self:
+    def open(cls, directory: Path, limit_bytes: int) -> Self:
         """Open the store below a directory that is ours alone, starting anew where it is damaged.
 
         Raises:
@@ -146,20 +144,20 @@ class DiskStore:
         prepare_directory(folder)
         try:
             if looks_sound(folder):
-                return cls(folder, Index(folder), limit_bytes, pool)
+                return cls(folder, Index(folder), limit_bytes)
         except (sqlite3.Error, Timeout, TypeError, ValueError) as error:
             _log.debug("the index of the disk cache cannot be opened: %s", error)
         _log.warning("the disk cache in %r is damaged and is made anew", str(folder))
         shutil.rmtree(folder)
         prepare_directory(folder)
-        return cls(folder, Index(folder), limit_bytes, pool)
+        return cls(folder, Index(folder), limit_bytes)
 
     # -- reading ---------------------------------------------------------------------------------
 
     def read_nowait(self, validator: Validator, slab: int, window: ByteRange) -> memoryview | None:
         """Return bytes of a slab, counted from its start, where that needs no wait for the disk."""
         opened = self._slabs.get(place_of(validator, slab).key)
-        return opened.read_nowait(window, self._pool) if opened is not None else None
+        return opened.read_nowait(window) if opened is not None else None
 
     def may_have(self, validator: Validator, slab: int, blocks: range) -> bool:
         """Tell without a look at the disk whether any of the blocks could be there."""
@@ -191,7 +189,7 @@ class DiskStore:
             marks = _all_of(missing, usable, slab.present)
             for run in runs_of(marks, search.blocks.start, search.blocks.stop):
                 try:
-                    data = slab.read(run, self._pool)
+                    data = slab.read(run)
                 except (ValueError, OSError) as error:
                     self._remove_damaged(slab.place, str(error))
                     break

@@ -16,7 +16,6 @@ from typing import Final
 
 import trio
 
-from azfilesfs.cache import BlockCache
 from azfilesfs.model.limits import GIB, MIB
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -64,7 +63,7 @@ class Allocator:
 
 @asynccontextmanager
 async def trimmed_at_rest(
-    cache: BlockCache, allocator: Allocator, cpu: Callable[[], float] = time.process_time
+    allocator: Allocator, cpu: Callable[[], float] = time.process_time
 ) -> AsyncIterator[None]:
     """Give memory back whenever the mount comes to rest, until the block ends.
 
@@ -80,7 +79,6 @@ async def trimmed_at_rest(
             await trio.sleep(_REST_SECONDS)
             now = cpu()
             if now - before < _REST_CPU and now - trimmed >= _WORK_CPU:
-                cache.trim()
                 allocator.trim()
                 trimmed = now
             before = now

@@ -225,7 +225,7 @@ async def _layers(
                 memory_bytes=storage.cache_memory,
             )
         )
-        await stack.enter_async_context(trimmed_at_rest(cache, allocator))
+        await stack.enter_async_context(trimmed_at_rest(allocator))
         staging = enter_staging(
             stack,
             directories.state,

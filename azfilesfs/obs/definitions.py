@@ -137,7 +137,7 @@ GAUGES: Final = {
     "cache_memory_bytes": _gauge("cache_memory_bytes", "Bytes of the block cache in memory"),
     "buffer_bytes": _gauge(
         "buffer_bytes",
-        "Bytes of file contents in memory: cached, on their way, waiting for the disk, idle",
+        "Bytes of file contents in memory: cached, on their way, waiting for the disk",
         Stability.EXPERIMENTAL,
     ),
     "cache_disk_bytes": _gauge("cache_disk_bytes", "Bytes of the block cache on disk"),

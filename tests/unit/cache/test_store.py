@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from azfilesfs.cache import disk as disk_module
 from azfilesfs.cache.blocks import BLOCK_BYTES, SLAB_BLOCKS, SLAB_BYTES, place_of
-from azfilesfs.cache.buffers import BufferPool
 from azfilesfs.cache.store import DiskStore, Search, Source
 from azfilesfs.cache.write_behind import Waiting
 from azfilesfs.model.limits import KIB, MIB
@@ -34,7 +33,7 @@ def open_store(tmp_path: Path) -> Iterator[Callable[..., DiskStore]]:
     def open_again(limit: int = 64 * MIB) -> DiskStore:
         while stores:
             stores.pop().close()
-        stores.append(DiskStore.open(tmp_path / "c", limit, BufferPool(MIB)))
+        stores.append(DiskStore.open(tmp_path / "c", limit))
         return stores[0]
 
     yield open_again
@@ -382,7 +381,7 @@ def test_random_damage_never_gives_wrong_bytes(tmp_path, seed):
     chance = random.Random(seed)
     place = tmp_path / "d"
     shutil.rmtree(place, ignore_errors=True)
-    store = DiskStore.open(place, 64 * MIB, BufferPool(MIB))
+    store = DiskStore.open(place, 64 * MIB)
     saved = {(number, size): save(store, number, size) for number, size in ((1, 50_000), (2, 99))}
     store.close()
     files = sorted(path for path in place.rglob("*") if path.is_file())
@@ -391,7 +390,7 @@ def test_random_damage_never_gives_wrong_bytes(tmp_path, seed):
             file.seek(chance.randrange(os.fstat(file.fileno()).st_size))
             file.write(chance.randbytes(chance.randint(1, 100)))
 
-    store = DiskStore.open(place, 64 * MIB, BufferPool(MIB))
+    store = DiskStore.open(place, 64 * MIB)
     store.sweep()
     for (number, size), original in saved.items():
         assert find(store, number, size) in {None, original}
@@ -463,7 +462,7 @@ def test_evicted_slab_that_is_being_read_is_read_to_its_end(open_store):
         save(store, number, MIB)
 
     assert find(store, 0, MIB) is None
-    assert slab.read(range(slab.place.blocks), BufferPool(0)) == data
+    assert slab.read(range(slab.place.blocks)) == data
 
 
 def test_the_disk_is_never_filled(open_store, monkeypatch):

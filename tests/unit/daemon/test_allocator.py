@@ -4,9 +4,7 @@ import ctypes
 
 import trio
 
-from azfilesfs.cache import BlockCache
 from azfilesfs.daemon.allocator import Allocator, trimmed_at_rest
-from azfilesfs.model.limits import MIB
 
 
 class FakeAllocator(Allocator):
@@ -16,13 +14,10 @@ class FakeAllocator(Allocator):
         self.trims += 1
 
 
-async def test_memory_is_given_back_once_after_work(tmp_path, autojump_clock):
+async def test_memory_is_given_back_once_after_work(autojump_clock):
     """While there is work, and when there was none, nothing is trimmed; after work, once."""
     allocator, used = FakeAllocator(), 0.0
-    async with (
-        BlockCache.open(tmp_path / "c", limit_bytes=0, memory_bytes=MIB) as cache,
-        trimmed_at_rest(cache, allocator, lambda: used),
-    ):
+    async with trimmed_at_rest(allocator, lambda: used):
         await trio.sleep(100)
         assert allocator.trims == 0
         for _ in range(100):
@@ -35,18 +30,6 @@ async def test_memory_is_given_back_once_after_work(tmp_path, autojump_clock):
             used += 0.1
             await trio.sleep(10)
         assert 2 <= allocator.trims <= 5
-
-
-async def test_idle_buffers_go_too(tmp_path, autojump_clock):
-    """At rest the cache keeps no buffers for later."""
-    used = 0.0
-    async with BlockCache.open(tmp_path / "c", limit_bytes=0, memory_bytes=128 * MIB) as cache:
-        cache._pool.take(4 * MIB)
-        assert cache.statistics().buffer_bytes == 4 * MIB
-        async with trimmed_at_rest(cache, FakeAllocator(), lambda: used):
-            used = 1.0
-            await trio.sleep(60)
-        assert cache.statistics().buffer_bytes == 0
 
 
 def test_the_c_library_takes_the_settings():
