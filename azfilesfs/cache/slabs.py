@@ -7,6 +7,7 @@ import os
 import resource
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final, Self
 
 from azfilesfs.cache.blocks import BLOCK_BYTES, Buffer, Place, Table, block_count
@@ -138,12 +139,14 @@ class OpenSlabs:
         self._lock = threading.Lock()
 
     def get(self, key: str) -> OpenSlab | None:
-        """Return a slab and mark it as used."""
-        with self._lock:
-            slab = self._slabs.get(key)
-            if slab is not None:
+        """Return a slab and mark it as used, unless the table is being changed just now."""
+        slab = self._slabs.get(key)
+        # The event loop must not wait for a thread here: its order in the table is no matter.
+        if slab is not None and self._lock.acquire(blocking=False):
+            with suppress(KeyError):
                 self._slabs.move_to_end(key)
-            return slab
+            self._lock.release()
+        return slab
 
     def add(self, slab: OpenSlab) -> OpenSlab:
         """Keep a slab open; return the one that is kept under its key if there was one."""
