@@ -12,7 +12,7 @@ import trio
 
 from azfilesfs.emulator.answer import Answer, refusal
 from azfilesfs.emulator.auth import authenticate
-from azfilesfs.emulator.content import DiskContents, MemoryContents
+from azfilesfs.emulator.content import MemoryContents
 from azfilesfs.emulator.control import Control
 from azfilesfs.emulator.counters import RequestCounters
 from azfilesfs.emulator.delivery import (
@@ -24,6 +24,7 @@ from azfilesfs.emulator.delivery import (
     send_answer,
     serve_lifespan,
 )
+from azfilesfs.emulator.disk_content import DiskContents
 from azfilesfs.emulator.errors import ServiceError
 from azfilesfs.emulator.faults import ConnectionCut, FaultRule, Faults
 from azfilesfs.emulator.network import Network

@@ -1,8 +1,7 @@
-"""Contents of files: sparse, cheap to copy for snapshots, in memory or in a directory."""
+"""Contents of files: sparse, cheap to copy for snapshots; those that are kept in memory."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -35,8 +34,12 @@ class Content(Protocol):
         """Return bytes."""
         ...
 
-    def reach(self, size: int) -> None:
-        """Let the file of a content on disk be as long as its size says, with a hole at its end."""
+    def adopt(self, start: int, path: Path) -> None:
+        """Store the bytes of a file; the content may take the file away."""
+        ...
+
+    def reach(self, size: int, start: int, stop: int) -> None:
+        """Let a content's own file have a part, and be as long as the content's size says."""
         ...
 
     def clone(self) -> Content:
@@ -161,7 +164,11 @@ class MemoryContent:
             position += count
         return b"".join(parts)
 
-    def reach(self, size: int) -> None:
+    def adopt(self, start: int, path: Path) -> None:
+        """Store the bytes of a file."""
+        self.write(start, path.read_bytes())
+
+    def reach(self, size: int, start: int, stop: int) -> None:
         """Do nothing: there is no file."""
 
     def clone(self) -> MemoryContent:
@@ -177,109 +184,6 @@ class MemoryContent:
         self._owned.clear()
 
 
-class DiskContent:
-    """A sparse file."""
-
-    __slots__ = ("_contents", "_path", "key")
-
-    def __init__(self, contents: DiskContents, key: str) -> None:
-        self._contents = contents
-        self.key = key
-        self._path = contents.path(key)
-
-    def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def write(self, start: int, data: Body) -> None:
-        """Store bytes."""
-        view = memoryview(data)
-        descriptor = self._open()
-        try:
-            while view:
-                written = os.pwrite(descriptor, view, start)
-                view, start = view[written:], start + written
-        finally:
-            os.close(descriptor)
-
-    def zero(self, start: int, stop: int) -> None:
-        """Make a part read as zeros, leaving holes alone; at its end the file gets shorter."""
-        descriptor = self._open()
-        try:
-            size = os.fstat(descriptor).st_size
-            if start < size <= stop:
-                os.ftruncate(descriptor, start)
-                return
-            for first, last in list(_data_in(descriptor, start, min(stop, size))):
-                while first < last:
-                    first += os.pwrite(descriptor, _ZEROS[: last - first], first)
-        finally:
-            os.close(descriptor)
-
-    def truncate(self, size: int) -> None:
-        """Forget everything from ``size`` on."""
-        descriptor = self._open()
-        try:
-            if os.fstat(descriptor).st_size > size:
-                os.ftruncate(descriptor, size)
-        finally:
-            os.close(descriptor)
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return bytes."""
-        descriptor = self._open()
-        try:
-            data = os.pread(descriptor, stop - start, start)
-        finally:
-            os.close(descriptor)
-        return data if len(data) == stop - start else data.ljust(stop - start, b"\0")
-
-    def reach(self, size: int) -> None:
-        """Let the file be as long as the size says, with a hole at its end."""
-        descriptor = self._open()
-        try:
-            if os.fstat(descriptor).st_size < size:
-                os.ftruncate(descriptor, size)
-        finally:
-            os.close(descriptor)
-
-    def clone(self) -> DiskContent:
-        """Return a copy in a file of its own, holes kept as holes."""
-        twin = self._contents.new()
-        source, target = self._open(), twin._open()
-        try:
-            _copy_sparse(source, target)
-        finally:
-            os.close(source)
-            os.close(target)
-        return twin
-
-    def discard(self) -> None:
-        """Remove the file once nothing on disk refers to it any more."""
-        self._contents.doomed.append(self._path)
-
-
-def _data_in(descriptor: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a file that are not holes, so that a huge sparse file costs nothing."""
-    while start < stop:
-        try:
-            first = os.lseek(descriptor, start, os.SEEK_DATA)
-        except OSError:  # no data after this point
-            return
-        start = os.lseek(descriptor, first, os.SEEK_HOLE)
-        if first < stop:
-            yield first, min(start, stop)
-
-
-def _copy_sparse(source: int, target: int) -> None:
-    size = os.fstat(source).st_size
-    os.ftruncate(target, size)
-    for start, stop in _data_in(source, 0, size):
-        position = start
-        while position < stop:
-            data = os.pread(source, min(PIECE_BYTES, stop - position), position)
-            position += os.pwrite(target, data, position)
-
-
 class MemoryContents:
     """Makes contents that live in memory."""
 
@@ -289,43 +193,3 @@ class MemoryContents:
 
     def sweep(self) -> None:
         """Do nothing: what is discarded is gone."""
-
-
-class DiskContents:
-    """Makes contents that live in sparse files of one directory.
-
-    Attributes:
-        doomed: files to remove after the commit that stops referring to them.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.doomed: list[Path] = []
-        directory.mkdir(parents=True, exist_ok=True)
-        self._next = 1 + max((int(path.name, 16) for path in directory.iterdir()), default=0)
-
-    def path(self, key: str) -> Path:
-        """Return where a content lies."""
-        return self._directory / key
-
-    def new(self) -> DiskContent:
-        """Return an empty content."""
-        key = f"{self._next:016x}"
-        self._next += 1
-        return DiskContent(self, key)
-
-    def open(self, key: str) -> DiskContent:
-        """Return the content of that key."""
-        return DiskContent(self, key)
-
-    def sweep(self) -> None:
-        """Remove the files that were discarded."""
-        for path in self.doomed:
-            path.unlink(missing_ok=True)
-        self.doomed.clear()
-
-    def keep_only(self, keys: set[str]) -> None:
-        """Remove every file but these: what a killed process left behind."""
-        for path in self._directory.iterdir():
-            if path.name not in keys:
-                path.unlink()

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -23,6 +24,7 @@ from azfilesfs.emulator.offload import (
     REQUEST_HEADERS,
     SCHEME_HEADER,
     OffloadDirectory,
+    mapped,
 )
 from azfilesfs.emulator.request import OFFLOAD_KEY
 from azfilesfs.model.limits import KIB
@@ -86,8 +88,11 @@ async def _serve_connection(
     try:
         while (head := await connection.read_head()) is not None:
             exchange = _Exchange(connection, directory, head)
-            await exchange.read_request()
-            await app(exchange.scope, exchange.receive, exchange.send)
+            try:
+                await exchange.read_request()
+                await app(exchange.scope, exchange.receive, exchange.send)
+            finally:
+                exchange.forget_body()
             if connection.is_aborted:
                 return
     except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, NotHttp) as error:
@@ -171,6 +176,7 @@ class _Exchange:
         self._body: bytes | memoryview = b""
         self._head_out: bytes | None = None
         self._is_chunked = False
+        self.body_file: Path | None = None
         self.scope: dict[str, Any] = {}
 
     async def read_request(self) -> None:
@@ -186,10 +192,16 @@ class _Exchange:
         self._body = await self._connection.read_exactly(int(length)) if length != b"0" else b""
         if self._told.get(BODY_HEADER):
             try:
-                self._body = self._directory.body(self._told[BODY_HEADER])
+                self.body_file = self._directory.body_file(self._told[BODY_HEADER])
             except ValueError as error:
                 raise NotHttp(str(error)) from None
+            self._body = mapped(self.body_file)
         self.scope = self._scope()
+
+    def forget_body(self) -> None:
+        """Remove the body's file, unless a content has taken it."""
+        if self.body_file is not None:
+            self.body_file.unlink(missing_ok=True)
 
     def _scope(self) -> dict[str, Any]:
         path, _, query = self._target.partition(b"?")
@@ -207,7 +219,7 @@ class _Exchange:
             "query_string": query,
             "headers": headers,
             "client": (self._told.get(PEER_HEADER, ""), 0),
-            "state": {ABORT_KEY: self._connection.abort, OFFLOAD_KEY: True},
+            "state": {ABORT_KEY: self._connection.abort, OFFLOAD_KEY: self.body_file},
         }
 
     async def receive(self) -> Mapping[str, Any]:

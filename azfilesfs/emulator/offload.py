@@ -89,7 +89,7 @@ class OffloadDirectory:
         return self.path / "bodies"
 
     def prepare(self) -> None:
-        """Make it.
+        """Make it, and remove bodies that nobody took.
 
         Raises:
             OSError: it cannot be made, belongs to somebody else, or others may enter it.
@@ -99,27 +99,36 @@ class OffloadDirectory:
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise PermissionError(f"{self.path} is not private to this user (mode 0700)")
         self.bodies.mkdir(mode=0o700, exist_ok=True)
+        for left in self.bodies.iterdir():
+            left.unlink()
         self.socket.unlink(missing_ok=True)
 
-    def body(self, name: str) -> memoryview:
-        """Return the body that nginx put into a file, mapped rather than read.
+    def body_file(self, name: str) -> Path:
+        """Return the file into which nginx put a body.
 
         Raises:
-            ValueError: the file lies elsewhere.
-            OSError: it cannot be opened.
+            ValueError: it lies elsewhere.
         """
         path = Path(name)
         if path.parent != self.bodies or path.name in {"", ".", ".."}:
             raise ValueError("a body lies outside its directory")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            size = os.fstat(descriptor).st_size
-            if not size:
-                return memoryview(b"")
-            flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-            return memoryview(mmap.mmap(descriptor, size, flags=flags, prot=mmap.PROT_READ))
-        finally:
-            os.close(descriptor)
+        return path
+
+
+def mapped(path: Path) -> memoryview:
+    """Return a file's bytes, mapped rather than read.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        if not size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
+    finally:
+        os.close(descriptor)
 
 
 def redirected(answer: Answer) -> Answer | None:

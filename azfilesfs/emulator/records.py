@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from azfilesfs.emulator.content import DiskContents
+from azfilesfs.emulator.disk_content import DiskContents
 from azfilesfs.emulator.leases import FileLease, ShareLease
 from azfilesfs.emulator.shares import AccessPolicy, Service, Share
 from azfilesfs.emulator.tree import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -18,7 +19,10 @@ TRAILING_DOT_SINCE = "2022-11-02"
 _HOST_SUFFIXES = ("-ipv6", "-dualstack", "-secondary")
 CONTROL_SEGMENT = "_emulator"
 OFFLOAD_KEY = "azfilesfs.offload"
-"""Where the private socket puts, in the scope's state, that nginx moves the bytes of contents."""
+"""Set in the scope's state by the private socket, before which nginx moves the bytes of contents.
+
+Its value is the path of a file that has the body, or None.
+"""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class Request:
         md5: digest of the body, where it was computed beforehand.
         is_offloaded: the bytes of contents pass the emulator by, so that nothing is computed over
             them that the client does not ask for.
+        body_file: a file that has the body and may be taken away.
     """
 
     method: str
@@ -57,6 +62,7 @@ class Request:
     grant: Grant = NO_GRANT
     md5: bytes | None = None
     is_offloaded: bool = False
+    body_file: Path | None = None
 
     @property
     def wants_body_md5(self) -> bool:
@@ -256,6 +262,7 @@ def parse(scope: Mapping[str, Any], accounts: Iterable[str]) -> Request:
         metadata_names=metadata_names,
         peer=client[0] if client else "",
         is_offloaded=OFFLOAD_KEY in state,
+        body_file=state.get(OFFLOAD_KEY),
     )
 
 

@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from azfilesfs.emulator.content import DiskContents
+from azfilesfs.emulator.disk_content import DiskContents
 from azfilesfs.emulator.records import (
     load_account,
     load_node,

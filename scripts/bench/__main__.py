@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,14 +26,14 @@ from scripts.bench.figures import RowResult
 from scripts.bench.gates import Verdict, judge
 from scripts.bench.machine import describe
 from scripts.bench.nginx import NginxMissing, find_nginx
+from scripts.bench.places import Places, places
 from scripts.bench.report import markdown, replace_section, terminal_lines
 from scripts.bench.results import Results, ResultsError
-from scripts.bench.rows import Row, TableError, choose, load_rows
+from scripts.bench.rows import Row, TableError, choose, load_rows, narrow
 
 OK, FAILED, USAGE = 0, 1, 2
 DOCUMENT: Final = REPOSITORY / "docs" / "performance.md"
 PLOTS: Final = REPOSITORY / "docs" / "performance"
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # a tmpfs; the folder in it is made by mkdtemp
 WORKLOADS: Final[Mapping[str, Workload]] = {
     "transport": work_transport.transport,
     "sequential_read": work_sequential.sequential_read,
@@ -60,6 +58,9 @@ WORKLOADS: Final[Mapping[str, Workload]] = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench/run", description=__doc__)
     parser.add_argument("--only", metavar="ROW,...", default="", help="these rows only")
+    parser.add_argument(
+        "--contenders", metavar="NAME,...", default="", help="these contenders only"
+    )
     parser.add_argument("--list", action="store_true", help="list the rows and end")
     parser.add_argument(
         "--repeats", type=_positive, default=5, help="turns of each row (default: 5)"
@@ -76,13 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--memory", type=Path, metavar="DIR",
-        help="for the emulator's data, best a tmpfs with 8 GiB (default: /dev/shm)",
+        help="for the emulator's data, 8 GiB (default: a tmpfs of its own, or /dev/shm)",
     )  # fmt: skip
     parser.add_argument(
         "--report", action="store_true",
         help="measure nothing; write docs/performance.md and its plots from the results file",
     )  # fmt: skip
     return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _positive(text: str) -> int:
@@ -97,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         rows = load_rows()
-        chosen = choose(rows, [name for name in options.only.split(",") if name])
+        chosen = choose(rows, _names(options.only))
+        if options.contenders:
+            chosen = [narrow(row, _names(options.contenders)) for row in chosen]
         if options.list:
             for row in chosen:
                 print(f"{row.name:20} {row.title}")
@@ -116,18 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(rows: Sequence[Row], options: argparse.Namespace) -> int:
     results = _results(options)
-    disk = Path(tempfile.mkdtemp(prefix="azfilesfs-bench-", dir=options.disk))
-    place = options.memory or (_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
-    memory = Path(tempfile.mkdtemp(prefix="azfilesfs-bench-", dir=place))
     outcome = OK
-    try:
+    with places(options.disk, options.memory) as where:
+        results.machine["emulator's data"] = where.kind
         for row in rows:
-            if not _run_row(row, results, options, disk, memory):
+            if not _run_row(row, results, options, where):
                 outcome = FAILED
             results.save(options.results)
-    finally:
-        shutil.rmtree(disk, ignore_errors=True)
-        shutil.rmtree(memory, ignore_errors=True)
     print(f"results: {options.results}")
     return outcome
 
@@ -145,14 +147,12 @@ def _results(options: argparse.Namespace) -> Results:
     return fresh
 
 
-def _run_row(
-    row: Row, results: Results, options: argparse.Namespace, disk: Path, memory: Path
-) -> bool:
+def _run_row(row: Row, results: Results, options: argparse.Namespace, where: Places) -> bool:
     """Run one row and show it; False where it failed."""
     print(f"== {row.name}", file=sys.stderr, flush=True)
     result = RowResult()
     repeats = 1 if options.quick else min(row.repeats or options.repeats, options.repeats)
-    context = Context(row, result, disk, memory, repeats, options.quick)
+    context = Context(row, result, where.disk, where.memory, repeats, options.quick)
     started = time.monotonic()
     has_failed = False
     try:

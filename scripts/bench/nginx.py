@@ -141,7 +141,7 @@ http {{
             proxy_pass http://emulator;
         }}
         location @large {{
-            client_body_in_file_only clean;
+            client_body_in_file_only on;
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";
             proxy_set_header {BODY_HEADER} $request_body_file;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,6 +105,11 @@ def choose(rows: Sequence[Row], only: Sequence[str]) -> list[Row]:
     if unknown:
         raise TableError(f"no row {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     return [row for row in rows if not only or row.name in only]
+
+
+def narrow(row: Row, contenders: Sequence[str]) -> Row:
+    """Return a row with these of its contenders, in its own order."""
+    return replace(row, contenders=tuple(name for name in row.contenders if name in contenders))
 
 
 def _row(item: Mapping[str, Any]) -> Row:

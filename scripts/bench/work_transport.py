@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
-from typing import Final
 
-from scripts.bench.contenders import REPOSITORY
+from scripts.bench import transport as program
 from scripts.bench.context import Context
-
-PROGRAM: Final = REPOSITORY / "scripts" / "bench" / "transport.py"
-TIMEOUT: Final = 900
 
 
 def transport(context: Context) -> None:
-    """Run ``scripts/bench/transport.py --json`` and take over its samples.
+    """Run the cases of ``scripts/bench/transport.py`` and take over its medians.
 
-    It prints ``{"samples": {FIGURE: {CONTENDER: [VALUE, ...]}}}`` as its last line.
+    Raises:
+        OSError: nginx or curl is missing or does not start, or a contender failed.
     """
-    if not PROGRAM.exists():
-        context.result.unavailable["ours"] = f"there is no {PROGRAM.name}"
-        return
-    arguments: list[str] = context.setting("arguments")
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.transport", "--json", *arguments],
-        cwd=REPOSITORY,
-        env=os.environ.copy(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise OSError(f"{PROGRAM.name} ended with {done.returncode}: {last}")
-    for figure, contenders in json.loads(done.stdout.strip().splitlines()[-1])["samples"].items():
-        for contender, values in contenders.items():
-            for value in values:
-                context.record(figure, contender, float(value))
+    try:
+        rows = program.measure(context.repeats, with_httpx=not context.is_quick)
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        raise OSError(str(error)) from error
+    for row in rows:
+        case = f"{row.at_once} at once"
+        if row.work == "small":
+            context.record(f"small requests/s, {case}", row.contender, row.mb_per_second)
+            context.record(f"ms CPU a small request, {case}", row.contender, row.cpu)
+            continue
+        context.record(f"MB/s {row.work}, {case}", row.contender, row.mb_per_second)
+        context.record(f"CPU s/GiB {row.work}, {case}", row.contender, row.cpu)
+        if row.of_curl is not None:
+            context.record(f"of curl, {row.work}, {case}", row.contender, row.of_curl)

@@ -352,5 +352,5 @@ def _content_answer(
         body = file.content.read(part.start, part.stop)
         return Answer(status, headers, body, len(body))
     if passes_by:
-        file.content.reach(file.size)
+        file.content.reach(file.size, *part)
     return Answer(status, headers, ContentSlice(file.content, part.start, part.length), part.length)

@@ -36,7 +36,10 @@ def put_range(service: Service, request: Request) -> Answer:
     refuse_read_only(file)
     refuse_past_end(part, file)
     if action == "update":
-        file.content.write(part.start, request.body)
+        if request.body_file is not None:
+            file.content.adopt(part.start, request.body_file)
+        else:
+            file.content.write(part.start, request.body)
         file.mark_written(*part)
     else:
         _clear(file, part)

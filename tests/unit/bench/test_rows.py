@@ -24,8 +24,8 @@ def table(folder: Path, text: str) -> Path:
 def test_rows_of_the_table(row: Row):
     """Each row names a workload and contenders that exist, and has a threshold or a reason."""
     assert row.workload in WORKLOADS
-    assert set(row.contenders) <= MOUNTS | {"curl", "sdk"}
-    assert row.musts or row.name == "transport"
+    assert set(row.contenders) <= MOUNTS | {"curl", "sdk", "fast", "httpx"}
+    assert row.musts
     for must in row.musts:
         assert must.contender in row.contenders
         assert must.to_contender in {"", *row.contenders}

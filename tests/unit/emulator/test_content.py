@@ -1,7 +1,9 @@
 """Contents of files: the two kinds against plain bytes."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,9 +13,9 @@ from azfilesfs.emulator.content import (
     CHUNK_BYTES,
     Content,
     ContentSlice,
-    DiskContents,
     MemoryContents,
 )
+from azfilesfs.emulator.disk_content import DiskContents
 
 Maker = Callable[[], Content]
 SIZE = 3 * CHUNK_BYTES
@@ -22,7 +24,9 @@ POSITIONS = st.one_of(
     st.sampled_from([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES]),
 )
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["write", "zero", "truncate", "clone"]), POSITIONS, POSITIONS),
+    st.tuples(
+        st.sampled_from(["write", "adopt", "zero", "truncate", "clone"]), POSITIONS, POSITIONS
+    ),
     max_size=12,
 )
 
@@ -35,13 +39,25 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
     return DiskContents(tmp_path / "content").new
 
 
+def adopt(content: Content, start: int, data: bytes) -> None:
+    """Give a content a file with bytes, on the file system of the temporary files."""
+    with NamedTemporaryFile(delete=False) as file:
+        file.write(data)
+    path = Path(file.name)
+    content.adopt(start, path)
+    path.unlink(missing_ok=True)
+
+
 def apply(content: Content, model: bytearray, step: tuple[str, int, int], fill: int) -> None:
     """Do one step to a content and to plain bytes."""
     kind, one, other = step
     start, stop = min(one, other), max(one, other)
+    data = bytes([fill]) * (stop - start)
     if kind == "write":
-        data = bytes([fill]) * (stop - start)
         content.write(start, data)
+        model[start:stop] = data
+    elif kind == "adopt":
+        adopt(content, start, data)
         model[start:stop] = data
     elif kind == "zero":
         content.zero(start, stop)
@@ -130,3 +146,56 @@ def test_discarded_files_go_with_the_sweep(tmp_path: Path) -> None:
     assert again.new().key > other.key
     again.keep_only(set())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_adopted_files_wait_until_they_are_looked_at(tmp_path: Path) -> None:
+    """A file is taken over by its name, copied once somebody reads there, and found at a start."""
+    contents = DiskContents(tmp_path / "content")
+    content = contents.new()
+    content.write(0, b"-" * 20)
+    for start, text in ((0, b"abcde"), (10, b"fghij"), (0, b"ABCDE")):
+        body = tmp_path / "body"
+        body.write_bytes(text)
+        content.adopt(start, body)
+        assert not body.exists()
+    names = {path.name for path in contents.path("").iterdir()}
+    assert names == {content.key, f"{content.key}.0", f"{content.key}.a"}
+
+    again = DiskContents(tmp_path / "content")
+    again.keep_only({content.key})
+    found = again.open(content.key)
+    assert found.read(8, 20) == b"--fghij-----"
+    assert {path.name for path in contents.path("").iterdir()} == {
+        content.key,
+        f"{content.key}.0",
+    }
+    assert found.read(0, 6) == b"ABCDE-"
+    assert again.new().key > content.key
+
+
+def test_adopted_files_go_with_their_content(tmp_path: Path) -> None:
+    """What was taken over is removed with the content, and with one that is unknown at a start."""
+    contents = DiskContents(tmp_path / "content")
+    for key in ("kept", "lost"):
+        content = contents.new()
+        (tmp_path / key).write_bytes(b"body")
+        content.adopt(5, tmp_path / key)
+        if key == "kept":
+            content.discard()
+    contents.sweep()
+    assert len(list(contents.path("").iterdir())) == 1
+    DiskContents(tmp_path / "content").keep_only(set())
+    assert list(contents.path("").iterdir()) == []
+
+
+def test_adopted_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file on another file system is copied at once."""
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    content = DiskContents(tmp_path / "content").new()
+    (tmp_path / "body").write_bytes(b"body")
+    content.adopt(5, tmp_path / "body")
+    assert content.read(3, 10) == b"\0\0body\0"
