@@ -71,13 +71,16 @@ def current_urgency() -> Urgency:
 
 
 @contextmanager
-def prioritised(priority: Priority) -> Iterator[Urgency]:
+def prioritised(how: Priority | Urgency) -> Iterator[Urgency]:
     """Give the requests made in the block, and in tasks started in it, a priority.
+
+    Args:
+        how: the priority, or an urgency that somebody else may raise.
 
     Returns:
         what raises it later, from anywhere.
     """
-    urgency = Urgency(priority)
+    urgency = how if isinstance(how, Urgency) else Urgency(how)
     token = _CURRENT.set(urgency)
     try:
         yield urgency

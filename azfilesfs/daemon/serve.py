@@ -9,6 +9,7 @@ the other way: the session ends, what is dirty is sent under a shielded deadline
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -48,6 +49,7 @@ from azfilesfs.fuse.guard import Deadlines, Guard
 from azfilesfs.fuse.notifier import PyfuseNotifier
 from azfilesfs.fuse.operations import Operations
 from azfilesfs.fuse.session import MountFailed, MountOptions, Session, mounted
+from azfilesfs.model.limits import MIB
 from azfilesfs.model.names import to_service
 from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.filesystem import FileSystem
@@ -67,6 +69,8 @@ _SHARE_OF_DEADLINE: Final = 0.95
 """So that the client gives up first and says why, before the guard cuts the operation off."""
 
 _CONNECTING: Final = RetryRule(5, 0.5)
+_UPLOADS_AT_ONCE: Final = 4
+"""So many large files may share a limit of bandwidth and still be sent within their deadlines."""
 _PROBE_SECONDS: Final = 5.0
 
 
@@ -131,6 +135,7 @@ def filesystem_options(config: MountConfig, credential: Credential) -> VfsOption
         operation_deadline=limits.operation_timeout,
         transfer_deadline=limits.transfer_timeout,
         max_cached_names=limits.max_names,
+        slowest_upload=min(MIB, (limits.limit_write or math.inf) / _UPLOADS_AT_ONCE),
         host_name=socket.gethostname(),
     )
 

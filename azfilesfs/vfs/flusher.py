@@ -13,6 +13,7 @@ import logging
 import trio
 
 from azfilesfs.cache import BLOCK_BYTES
+from azfilesfs.client import Priority, Urgency, prioritised
 from azfilesfs.errors import AzureFilesError
 from azfilesfs.model.limits import MIB, RANGE_BYTES
 from azfilesfs.model.properties import Properties
@@ -38,7 +39,6 @@ _AHEAD_TIMES = 8
 _PATIENCE_SECONDS = 5.0
 """What one write waits at most, where there is room."""
 
-_SLOWEST_BYTES_PER_SECOND = MIB
 _CACHED_AFTER_UPLOAD_BYTES = 16 * MIB
 _LOG = logging.getLogger(__name__)
 
@@ -46,9 +46,11 @@ _LOG = logging.getLogger(__name__)
 class _Job:
     """One pass that somebody waits for."""
 
-    __slots__ = ("done", "error", "only_full_ranges")
+    __slots__ = ("done", "error", "inode", "only_full_ranges", "urgency")
 
-    def __init__(self, *, only_full_ranges: bool) -> None:
+    def __init__(self, inode: Inode, *, only_full_ranges: bool) -> None:
+        self.inode = inode
+        self.urgency = Urgency(Priority.BACKGROUND)
         self.done = trio.Event()
         # Stays where the filesystem ends before the upload does.
         self.error: VfsError | None = VfsError(errno.EIO, "the mount ended", logging.ERROR)
@@ -83,6 +85,7 @@ class Flusher:
         job = self._queued.get(inode)
         if job is None or job.only_full_ranges:
             job = self._start(inode, only_full_ranges=False)
+        self._hurry(inode, job)
         await job.done.wait()
         if job.error is not None:
             # The pass has logged it.
@@ -112,7 +115,15 @@ class Flusher:
         if inode.dirty is not None and inode.dirty.staged.dirty:
             await self.flush(inode)
         elif self._running:
-            await next(iter(self._running)).done.wait()
+            job = next(iter(self._running))
+            job.urgency.promote()
+            await job.done.wait()
+
+    def _hurry(self, inode: Inode, job: _Job) -> None:
+        """Raise the urgency of a pass that somebody waits for, and of those that it waits for."""
+        for earlier in (job, self._background.get(inode), *self._running):
+            if earlier is not None and earlier.inode is inode:
+                earlier.urgency.promote()
 
     def _is_much(self, dirty: DirtyFile, times: int) -> bool:
         """Tell whether a file has dirty bytes for an upload; a small area is used sparingly."""
@@ -129,7 +140,7 @@ class Flusher:
             self._start(inode, only_full_ranges=False)
 
     def _start(self, inode: Inode, *, only_full_ranges: bool) -> _Job:
-        job = _Job(only_full_ranges=only_full_ranges)
+        job = _Job(inode, only_full_ranges=only_full_ranges)
         self._queued[inode] = job
         self._context.nursery.start_soon(self._run, inode, job)
         return job
@@ -167,7 +178,8 @@ class Flusher:
                     del self._queued[inode]
                 self._running.add(job)
                 if inode.dirty is not None and inode.place is not Place.UNLINKED:
-                    await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
+                    with prioritised(job.urgency):
+                        await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
             job.error = None
         except VfsError as error:
             job.error = error
@@ -229,7 +241,8 @@ class Flusher:
 
     def _deadline(self, plan: Plan) -> float:
         count = sum(extent.length for extent in plan.extents)
-        return self._context.options.transfer_deadline + count / _SLOWEST_BYTES_PER_SECOND
+        options = self._context.options
+        return options.transfer_deadline + count / options.slowest_upload
 
     def _uploaded(self, inode: Inode, dirty: DirtyFile, plan: Plan, properties: Properties) -> None:
         """Take over what a pass achieved: one synchronous step."""

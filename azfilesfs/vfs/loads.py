@@ -10,6 +10,7 @@ import trio
 
 from azfilesfs import errors
 from azfilesfs.cache import BLOCK_BYTES
+from azfilesfs.client import Priority, Urgency
 from azfilesfs.model.properties import Properties
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
@@ -45,6 +46,7 @@ class Load:
         is_reserved: whether its bytes are already taken from the budget.
         lent: how many bytes of the cache's room it still has for what is on its way.
         waiters: number of reads that joined it.
+        urgency: of its requests; raised when somebody waits for it.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Load:
         "moved",
         "pieces",
         "serial",
+        "urgency",
         "validator",
         "waiters",
     )
@@ -68,6 +71,7 @@ class Load:
         self.is_reserved = False
         self.lent = 0
         self.waiters = 0
+        self.urgency = Urgency(Priority.READAHEAD)
         self.pieces: list[Piece] | None = None
         self.moved: Properties | None = None
         self.error: Exception | None = None
@@ -91,6 +95,7 @@ class Load:
             AzureFilesError, VfsError: it failed.
         """
         self.waiters += 1
+        self.urgency.promote()
         await self.finished.wait()
         if self.pieces is not None:
             return self.pieces
@@ -114,6 +119,9 @@ def _own(error: Exception | None) -> Exception:
 class ByteBudget:
     """Limits the bytes in flight, first come, first served; one larger than it goes alone.
 
+    Small amounts that somebody waits for are counted and not limited: reads of a slow file, which
+    may hold theirs for long, do not hold up those of others.
+
     Invariants: ``used`` is the sum of all amounts granted and not released; a waiter is in the
     queue until it is granted.
     """
@@ -130,6 +138,15 @@ class ByteBudget:
             return False
         self.used += amount
         return True
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much is in flight that one should ask for what is needed only."""
+        return self.used > self.limit // 2
+
+    def take(self, amount: int) -> None:
+        """Take an amount, whatever is free."""
+        self.used += amount
 
     async def acquire(self, amount: int) -> None:
         """Wait until an amount is free and take it; a cancellation takes nothing."""

@@ -26,6 +26,7 @@ from azfilesfs.cache import (
     block_count,
     block_range,
 )
+from azfilesfs.client import prioritised
 from azfilesfs.model.limits import KIB, MIB
 from azfilesfs.model.properties import Properties
 from azfilesfs.model.ranges import ByteRange
@@ -43,6 +44,9 @@ _BUDGET_BYTES: Final = 64 * MIB
 
 _OPEN_BYTES: Final = 256 * KIB
 """What an open asks for: a small file whole, or as much as the kernel reads first."""
+
+_DEMAND_BYTES: Final = MIB + BLOCK_BYTES
+"""The most that one request of the kernel needs; more is asked for by reading ahead only."""
 
 
 class ReaderStatistics(NamedTuple):
@@ -197,6 +201,8 @@ class BlockReader:
 
     def _extended(self, validator: Validator, run: range, stream: AccessPattern) -> range:
         """Lengthen a run by what a read in sequence will want next, up to the end of its slab."""
+        if self._budget.is_crowded:
+            return run
         share = self._streams.share(stream, trio.current_time())
         extension = min(stream.extension, share) // BLOCK_BYTES
         slab_end = -(-run.stop // SLAB_BLOCKS) * SLAB_BLOCKS
@@ -243,9 +249,10 @@ class BlockReader:
         """Carry a load out; all that happens becomes its outcome, only a cancellation leaves."""
         try:
             if not load.is_reserved:
-                await self._budget.acquire(load.bytes_reserved)
+                await self._acquire(load.bytes_reserved)
                 self._reserved(load)
-            load.pieces = await self._fetch(source, load)
+            with prioritised(load.urgency):
+                load.pieces = await self._fetch(source, load)
         except VersionMoved as moved:
             load.moved = moved.properties
         except Exception as error:  # noqa: BLE001 - the waiters raise it; here it would end the mount
@@ -264,6 +271,12 @@ class BlockReader:
             if not under_way:
                 del self._loads[load.validator]
             load.finished.set()
+
+    async def _acquire(self, amount: int) -> None:
+        if amount <= _DEMAND_BYTES:
+            self._budget.take(amount)
+        else:
+            await self._budget.acquire(amount)
 
     def _reserved(self, load: Load) -> None:
         """Take note that the budget has granted a load its bytes."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
-from azfilesfs.model.limits import GIB
+from azfilesfs.model.limits import GIB, MIB
 
 ROOT_INODE: Final = 1
 
@@ -64,6 +64,7 @@ class VfsOptions:
     operation_deadline: float = 60.0
     transfer_deadline: float = 300.0
     upload_parallelism: int = 8
+    slowest_upload: float = MIB
     comparison_window: float = 0.01
     max_cached_names: int = 200_000
     readahead_blocks: int = 6

@@ -81,6 +81,7 @@ def reads_of_many_files(mount: Mount) -> Iterator[Callable[[int], bytes]]:
     yield lambda number: (mount.path / "slow" / f"small{number}").read_bytes()
 
 
+@pytest.mark.semantics("S16.1")
 @pytest.mark.parametrize(
     ("reading", "count"),
     [(reads_of_one_file, 99), (reads_of_one_file, 150), (reads_of_many_files, 150)],

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from azfilesfs import errors
 from azfilesfs.cache import BLOCK_BYTES
+from azfilesfs.client import Priority
+from azfilesfs.client.priority import current_urgency
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.loads import Load
 from azfilesfs.vfs.reader import BlockReader
 from tests.unit.vfs_reader.fakes import FakeInode
 
@@ -197,3 +201,51 @@ async def test_cancelling_at_every_moment_leaves_nothing(make_reader, share, ino
         assert reader.statistics() == (0, 0)
         assert share.in_flight == 0
         share.write(len(share.content))
+
+
+async def test_reads_that_are_stuck_do_not_hold_up_others(
+    make_reader, inode, share, autojump_clock
+):
+    """However many bytes wait for an answer that does not come, another read is sent at once."""
+    reader = make_reader(budget_bytes=4 * MIB)
+    share.latency = 1000
+    async with trio.open_nursery() as nursery:
+        for number in range(30):
+            nursery.start_soon(reader.read, inode, number * MIB, MIB, reader.new_pattern())
+        await trio.testing.wait_all_tasks_blocked()
+        share.latency = 0.01
+        with trio.fail_after(1):
+            found = await reader.read(inode, 35 * MIB, 100, None)
+        nursery.cancel_scope.cancel()
+
+    assert found == share.content[35 * MIB : 35 * MIB + 100]
+    await trio.sleep(2000)
+    assert reader.statistics() == (0, 0)
+
+
+@pytest.mark.semantics("S16.2")
+async def test_readahead_is_less_urgent(make_reader, inode, share, autojump_clock):
+    """The requests of reading ahead say that nobody waits for them."""
+    reader = make_reader()
+    pattern = reader.new_pattern()
+    urgencies = {}
+    share.before_answer = lambda request: urgencies.update(
+        {request.byte_range.start: current_urgency().priority}
+    )
+    for offset in range(0, 5 * MIB, MIB):
+        await reader.read(inode, offset, MIB, pattern)
+    await trio.sleep(100)
+
+    assert urgencies[0] is Priority.FOREGROUND
+    assert urgencies[8 * MIB] is Priority.READAHEAD
+
+
+async def test_a_load_that_somebody_waits_for_is_urgent(inode, autojump_clock):
+    """A read that joins a load raises its urgency."""
+    load = Load(inode.validator, range(1), 1)
+    before = load.urgency.priority
+    with trio.move_on_after(1):
+        await load.wait(2)
+
+    assert before is Priority.READAHEAD
+    assert load.urgency.priority is Priority.FOREGROUND
