@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -95,12 +96,7 @@ class Endpoint:
         return self.url.removesuffix(self.path) if self.path else self.url
 
     def _parts(self) -> SplitResult:
-        try:
-            parts = urlsplit(self.url)
-            _ = parts.port
-        except ValueError:
-            raise ConfigurationError("the endpoint is not a URL") from None
-        return parts
+        return _split(self.url)
 
     def _check(self, parts: SplitResult) -> None:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -115,6 +111,17 @@ class Endpoint:
             raise ConfigurationError(
                 f"plain http is accepted for loopback addresses only, not for {parts.hostname}"
             )
+
+
+@lru_cache(maxsize=64)
+def _split(url: str) -> SplitResult:
+    """Return the parts of an endpoint's URL, which every request asks for."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigurationError("the endpoint is not a URL") from None
+    return parts
 
 
 _KNOWN_FIELDS = {

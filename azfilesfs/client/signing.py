@@ -6,9 +6,9 @@ Pure: the caller gives the headers as they will be sent, the date among them.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from azfilesfs.client.credentials import SharedKeyCredential
@@ -35,6 +35,7 @@ _COLLATION: Final = {
 _TIE_BREAKERS: Final = {"'": 1, "-": 2}
 
 
+@lru_cache(maxsize=1024)
 def collation_key(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the key by which the service orders canonicalized header names."""
     lowered = name.lower()
@@ -46,7 +47,7 @@ def collation_key(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def hmac_base64(key: bytes, text: str) -> str:
     """Return the base64 HMAC-SHA256 of a text, the form of every signature here."""
-    return base64.b64encode(hmac.new(key, text.encode("utf-8"), hashlib.sha256).digest()).decode()
+    return base64.b64encode(hmac.digest(key, text.encode("utf-8"), "sha256")).decode()
 
 
 def canonicalized_headers(headers: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -86,6 +87,12 @@ def signed_request(
     )
 
 
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    """Write a date; many requests are sent within the same second."""
+    return format_rfc1123(seconds * NS_PER_SECOND)
+
+
 def _headers(
     endpoint: Endpoint, call: Call, credential: Credential, version: str, now: float
 ) -> dict[str, str]:
@@ -97,7 +104,7 @@ def _headers(
         # for.
         "Accept-Encoding": "identity",
         "x-ms-version": version,
-        "x-ms-date": format_rfc1123(int(now) * NS_PER_SECOND),
+        "x-ms-date": _date(int(now)),
         "x-ms-client-request-id": str(uuid.uuid4()),
         **call.headers,
     }

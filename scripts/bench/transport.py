@@ -27,6 +27,7 @@ from typing import Final
 import trio
 
 from azfilesfs.client.transport import Transport, TransportKind, WireRequest, network_transport
+from azfilesfs.daemon.allocator import Allocator
 from azfilesfs.emulator.tls import make_certificates
 
 MIB: Final = 1 << 20
@@ -214,6 +215,8 @@ async def _work(given: dict[str, str | int]) -> Sample:
     inner = network_transport(
         is_https=True, ca_file=str(given["ca"]), proxy=None, kind=TransportKind(given["kind"])
     )
+    # As the daemon does: what a body was received into serves the next one.
+    Allocator().tune()
     transport = Transport(inner, case.at_once)
     body = bytes(range(256)) * (BLOCK // 256) if case.work == "put" else b""
     await _transfers(transport, case, int(given["port"]), body, 2 * case.at_once)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar, overload
 
 import httptools
 import httpx
 
 from azfilesfs.model.limits import KIB
+
+T = TypeVar("T")
 
 HEAD_BYTES: Final = 64 * KIB
 """A longer head of an answer is refused; the service's have 2 KiB."""
@@ -53,6 +55,16 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+
+    @overload
+    def get(self, name: str, /, default: str | T) -> str | T: ...
+
+    def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
+        """Return a header, or what stands for one that is not there; asked for dozens of times."""
+        return self._values.get(name.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
