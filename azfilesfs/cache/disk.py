@@ -8,6 +8,8 @@ large writes; it never unpickles, never leaves its directory, and opens regular 
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import re
 import sqlite3
@@ -21,10 +23,14 @@ import diskcache
 from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW
 
 from azfilesfs.cache.blocks import Buffer
+from azfilesfs.model.limits import KIB, MIB
 
 VALUE_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 DATABASE_FILES: Final = (DBNAME, f"{DBNAME}-wal", f"{DBNAME}-shm")
 _BUSY_SECONDS: Final = 5.0
+_ALIGNED: Final = 4 * KIB
+_COPY_BYTES: Final = 256 * KIB
+_DIRECT_BYTES: Final = MIB
 _SCHEMA: Final = {
     "Settings",
     "Cache",
@@ -81,6 +87,9 @@ FLAW: Final = Flaw()
 class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
     """Keys are text, values are ``Value``; every other way in or out is refused."""
 
+    _is_direct = True
+    _area: mmap.mmap | None = None
+
     def put(self, key: object) -> tuple[str, Literal[True]]:
         """Return the database's form of a key.
 
@@ -116,8 +125,33 @@ class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
             return 0, MODE_RAW, None, value.header + bytes(value.data)
         name, path = self.filename()
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        _write_new(path, value)
+        if not self._write_direct(path, value):
+            _write_new(path, value)
         return len(value.header) + len(value.data), MODE_BINARY, name, None
+
+    def _write_direct(self, path: str, value: Value) -> bool:
+        """Write a large value past the page cache; return False where the disk cannot do that.
+
+        The kernel has the bytes as pages of the mount's own file already, and copying them into
+        pages that nobody reads costs more than anything else here. One thread writes.
+
+        Raises:
+            OSError: it could not be written whole; nothing is left of it.
+        """
+        if not self._is_direct or len(value.data) < _DIRECT_BYTES or value.start != _ALIGNED:
+            return False
+        length = _aligned(value.start + len(value.data))
+        if self._area is None or len(self._area) < length:
+            self._area = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with memoryview(self._area) as area:
+            _lay_out(area[:length], value)
+            try:
+                _write_new(path, Value(b"", 0, area[:length], is_small=False), os.O_DIRECT)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._is_direct = False
+        return self._is_direct
 
     def fetch(
         self, mode: object, filename: object, value: object, read: object
@@ -274,16 +308,37 @@ def _is_value_name(name: object) -> bool:
     return isinstance(name, str) and VALUE_NAME.fullmatch(name) is not None
 
 
-def _write_new(path: str, value: Value) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _write_new(path: str, value: Value, flags: int = 0) -> None:
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        write_at(descriptor, value.start, value.data)
-        write_at(descriptor, 0, value.header)
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            write_at(descriptor, value.start, value.data)
+            write_at(descriptor, 0, value.header)
+        finally:
+            os.close(descriptor)
     except BaseException:
-        os.unlink(path)
+        # Where O_DIRECT is refused, the file is there nevertheless.
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         raise
-    finally:
-        os.close(descriptor)
+
+
+def _aligned(length: int) -> int:
+    return -(-length // _ALIGNED) * _ALIGNED
+
+
+def _lay_out(area: memoryview, value: Value) -> None:
+    """Put a value into a buffer as it stands in its file."""
+    end = value.start + len(value.data)
+    area[: len(value.header)] = value.header
+    area[len(value.header) : value.start] = bytes(value.start - len(value.header))
+    data = memoryview(value.data)
+    # In parts: other threads stand still while one copies.
+    for start in range(0, len(data), _COPY_BYTES):
+        part = data[start : start + _COPY_BYTES]
+        area[value.start + start : value.start + start + len(part)] = part
+    area[end:] = bytes(len(area) - end)
 
 
 def write_at(descriptor: int, start: int, data: Buffer) -> None:

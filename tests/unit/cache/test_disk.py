@@ -1,13 +1,16 @@
 """The Disk and the Index below the store: nothing is pickled, nothing leaves the directory."""
 
+import errno
 import os
 import pickle
+import random
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from azfilesfs.cache.disk import FLAW, Descriptor, Index, SealedDisk, Value, looks_sound
+from azfilesfs.model.limits import MIB
 
 
 class Bomb:
@@ -121,6 +124,46 @@ def test_value_is_written_at_once(disk, tmp_path, monkeypatch):
     assert os.pread(opened.number, 6, 0) == b"header"
     assert os.pread(opened.number, 200_000, 4096) == b"\n" * 100_000
     assert size == 100_006
+
+
+@pytest.mark.parametrize("length", [MIB, MIB + 1, 3 * MIB - 4097, 4 * MIB])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_large_value_goes_past_the_page_cache(disk, tmp_path, monkeypatch, length, is_refused):
+    """A large value is written directly where the disk can do that, and as others elsewhere."""
+    flags: list[int] = []
+    real = os.open
+
+    def noted(path: str, how: int, mode: int = 0o777) -> int:
+        flags.append(how & os.O_DIRECT)
+        opened = real(path, how & ~os.O_DIRECT, mode)
+        if is_refused and how & os.O_DIRECT:
+            os.close(opened)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened
+
+    monkeypatch.setattr(os, "open", noted)
+    data = random.Random(length).randbytes(length)
+    for number in range(2):
+        _, mode, name, blob = disk.store(large(data), False, key=str(number))
+        opened = disk.fetch(mode, name, blob, False)
+        assert os.pread(opened.number, 6, 0) == b"header"
+        assert os.pread(opened.number, length, 4096) == data
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+    assert [bool(each) for each in flags[:3]] == [True, False, not is_refused]
+
+
+def test_full_disk_is_no_reason_to_write_otherwise(disk, tmp_path, monkeypatch):
+    """An error other than that O_DIRECT cannot be had is reported, and nothing is left."""
+
+    def full(*_) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        disk.store(large(bytes(2 * MIB)), False, key="k")
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_descriptor_is_closed_with_its_last_user(disk):
