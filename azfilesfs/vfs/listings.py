@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from azfilesfs.client import Priority, Urgency
 from azfilesfs.model.paths import name_key
 from azfilesfs.model.properties import ListedEntry
 from azfilesfs.vfs.errors import VfsError
@@ -43,6 +44,8 @@ class DirectoryView:
         doubted: whether a listing under way must not be believed.
         load: the listing under way, None while there is none.
         pages: how many pages the directory was last seen to have, at least; 0 for never listed.
+        listed_at: as ``complete_at``, whatever has become doubtful since.
+        is_ahead: whether it was listed before anybody wanted it.
         by_name: lookups in it that were asked by name since ``by_name_since``.
     """
 
@@ -55,6 +58,8 @@ class DirectoryView:
     doubted: bool = False
     load: DirectoryLoad | None = None
     pages: int = 0
+    listed_at: float = _NEVER
+    is_ahead: bool = False
     by_name: int = 0
     by_name_since: float = _NEVER
 
@@ -86,12 +91,17 @@ class DirectoryLoad:
         own: what this mount changed while the listing was under way (None: removed); complete when
             the listing has ended.
         pages: number of pages so far.
+        priority: of its requests when it began. urgency: what raises it later.
         whole: whether somebody wants more than the first page.
         ended: whether nothing more will arrive. is_complete: and everything has.
         error: why it ended early, None where nothing failed.
     """
 
-    def __init__(self, asked_at: float, *, whole: bool) -> None:
+    def __init__(
+        self, asked_at: float, *, whole: bool, priority: Priority = Priority.FOREGROUND
+    ) -> None:
+        self.priority = priority
+        self.urgency: Urgency | None = None
         self.asked_at = asked_at
         self.arrived_at = asked_at
         self.order: list[ListedEntry] = []
@@ -112,6 +122,12 @@ class DirectoryLoad:
         self.pages += 1
         self.arrived_at = now
         self.tell()
+
+    def want(self) -> None:
+        """Say that somebody waits for it."""
+        self.priority = Priority.FOREGROUND
+        if self.urgency is not None:
+            self.urgency.promote()
 
     def tell(self) -> None:
         """Wake whoever waits."""
@@ -190,6 +206,8 @@ class ListingCache:
         self.names += len(entries) - len(view.entries)
         view.entries, view.pages = entries, load.pages
         view.by_name = 0
+        view.listed_at = load.asked_at
+        view.is_ahead = load.priority is not Priority.FOREGROUND
         view.complete_at = _NEVER if view.doubted else load.asked_at
         view.believed_from = load.arrived_at if view.is_large else load.asked_at
         self._evict(directory)

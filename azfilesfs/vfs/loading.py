@@ -11,6 +11,7 @@ import errno
 import logging
 from collections.abc import Callable
 
+from azfilesfs.client import Priority, prioritised
 from azfilesfs.errors import (
     AzureFilesError,
     DirectoryNotFound,
@@ -42,12 +43,16 @@ class DirectoryLoader:
         """Return the listing of a directory that is under way, None where there is none."""
         return self._loads.get(directory)
 
-    def start(self, directory: Inode, *, whole: bool) -> DirectoryLoad:
+    def start(self, directory: Inode, *, whole: bool, is_wanted: bool = True) -> DirectoryLoad:
         """Return the listing of a directory that is under way, or a new one."""
         load = self._loads.get(directory)
         if load is None:
-            load = self._loads[directory] = DirectoryLoad(self._context.now(), whole=whole)
+            priority = Priority.FOREGROUND if is_wanted else Priority.READAHEAD
+            load = DirectoryLoad(self._context.now(), whole=whole, priority=priority)
+            self._loads[directory] = load
             self._context.nursery.start_soon(self._run, directory, load)
+        if is_wanted:
+            load.want()
         load.whole = load.whole or whole
         return load
 
@@ -55,6 +60,7 @@ class DirectoryLoader:
         load.error = _unfinished()
         try:
             with (
+                prioritised(load.priority) as load.urgency,
                 self._context.inodes.held(directory),
                 self._context.tree.listings.loading(directory) as view,
             ):

@@ -32,7 +32,7 @@ class Maker:
     async def mkdir(self, parent: Inode, name: bytes) -> Inode:
         """Make a directory; the service decides between hosts. EEXIST where the name exists."""
         spelled = await self._free_name(parent, name)
-        now = floor_to_tick(self._context.wall_ns())
+        now, asked_at = floor_to_tick(self._context.wall_ns()), self._context.now()
         # The creation time tells our own directory from a foreign one after a lost answer.
         times = Times(creation_ns=now, last_write_ns=now, change_ns=now)
         try:
@@ -43,7 +43,12 @@ class Maker:
                     )
         except (FileAlreadyExists, ResourceTypeMismatch):
             raise VfsError(errno.EEXIST, "the name exists") from None
-        return self._made(parent, spelled, EntryKind.DIRECTORY, made)
+        inode = self._made(parent, spelled, EntryKind.DIRECTORY, made)
+        listings = self._context.tree.listings
+        if not inode.children and not listings.view(inode).changes:
+            # It was made just now, so nobody need be asked what is in it.
+            listings.fill(inode, (), asked_at)
+        return inode
 
     async def symlink(self, parent: Inode, name: bytes, target: bytes) -> Inode:
         """Make a symbolic link: its file is written aside and gets its name in one step."""

@@ -23,6 +23,7 @@ from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.listings import DirectoryLoad, DirectoryView
 from azfilesfs.vfs.loading import MISSING, DirectoryLoader
+from azfilesfs.vfs.prefetch import Prefetcher
 
 PRIVATE_DIRECTORY = ".azfilesfs"
 _ATTEMPTS = 3
@@ -36,6 +37,9 @@ _FEW_NAMES = 256
 class Namespace:
     """The tree as this mount knows it.
 
+    Attributes:
+        prefetcher: lists directories before a walk comes to them.
+
     ``on_lost`` is called with an inode that was removed or replaced by other hands while it had
     local changes.
     """
@@ -44,6 +48,7 @@ class Namespace:
         self._context = context
         self._tree = context.tree
         self._loader = DirectoryLoader(context, self._tree.lose)
+        self.prefetcher = Prefetcher(context, self._loader, self._is_fresh)
         self._may_list = True
 
     # -- names -----------------------------------------------------------------------------------
@@ -104,6 +109,7 @@ class Namespace:
             if known is not None and self._tree.is_known(known):
                 return known
             view = self._tree.listings.view(parent)
+            self._enter(parent, view)
             if not self._is_fresh(view) and self._lists_first(parent, view, known):
                 view = await self._first_page(parent, view)
             if self._is_fresh(view):
@@ -135,6 +141,13 @@ class Namespace:
         if known is None or len(view.entries) <= _FEW_NAMES:
             return True
         return view.asked_by_name(self._context.now(), self._context.options.dir_ttl) > 0
+
+    def _enter(self, directory: Inode, view: DirectoryView) -> None:
+        """Note that a program wants names of a directory that were not asked for by one yet."""
+        if view.is_ahead or not (self._is_fresh(view) or view.is_large):
+            view.is_ahead = False
+            if self._may_list:
+                self.prefetcher.entered(directory)
 
     async def _first_page(self, parent: Inode, view: DirectoryView) -> DirectoryView:
         load = self._loader.start(parent, whole=False)
@@ -218,6 +231,7 @@ class Namespace:
     def open_listing(self, directory: Inode) -> DirectoryView | DirectoryLoad:
         """Return a view of a directory within its TTL, or else a listing that is under way."""
         view = self._tree.listings.view(directory)
+        self._enter(directory, view)
         if self._is_fresh(view):
             return view
         return self._loader.start(directory, whole=True)

@@ -363,6 +363,7 @@ class Program:
         self.directories.clear()
         await self.fs.forget(list(self.lookups.items()))
         self.lookups.clear()
+        self.fs._namespace.prefetcher.release()
 
 
 @asynccontextmanager
@@ -413,17 +414,28 @@ async def mounted(
                 program = Program(fs, kernel, share, staging)
                 yield program
                 if check:
+                    await listed(program)
                     check_tables(program)
                     await program.end()
                     await idle(program)
                     check_nothing_left(program)
 
 
+async def listed(program: Program) -> None:
+    """Wait until no listing is under way, and none is about to begin."""
+    await trio.lowlevel.checkpoint()
+    with trio.fail_after(10):
+        while program.fs._namespace._loader._loads:
+            await trio.sleep(0)
+
+
 async def idle(program: Program) -> None:
     """Wait until no upload runs and nothing is in flight."""
     with trio.fail_after(10):
-        while program.fs._flusher._queued or any(
-            inode.is_locked for inode in program.fs._context.inodes
+        while (
+            program.fs._flusher._queued
+            or program.fs._namespace.prefetcher.holding
+            or any(inode.is_locked for inode in program.fs._context.inodes)
         ):
             await trio.sleep(0)
 

@@ -12,7 +12,7 @@ from azfilesfs.errors import ServerBusy
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
 from azfilesfs.vfs.errors import VfsError
-from tests.unit.vfs.harness import ROOT, expect, get, inode_of, inodes_of, operations, put
+from tests.unit.vfs.harness import ROOT, expect, get, inode_of, inodes_of, listed, operations, put
 
 
 async def test_entries_carry_attributes(mount, host):
@@ -168,13 +168,6 @@ async def test_a_lookup_in_a_large_directory(mount, host, app, monkeypatch):
             assert (await program.stat(f"f{number:02}")).size == 1
         assert len(await program.names()) == 26
         assert app.requests.total() == 0
-
-
-async def listed(program) -> None:
-    """Wait until no listing is under way."""
-    with trio.fail_after(10):
-        while program.fs._namespace._loader._loads:
-            await trio.lowlevel.checkpoint()
 
 
 async def test_few_lookups_in_a_large_directory(mount, host, app, monkeypatch, clock):
@@ -362,6 +355,8 @@ async def test_a_directory_that_another_client_removed(program, host):
     """Its listing is ENOENT or ESTALE, and its name is gone."""
     number = await program.mkdir("d")
     await host.delete_directory(SharePath(("d",)))
+    # A directory that was made here is known to be empty within the TTL.
+    program.fs._context.tree.listings.expire(inode_of(program, number))
     handle = await program.fs.opendir(number)
     program.directories.add(handle)
     with pytest.raises(VfsError) as caught:

@@ -300,7 +300,7 @@ async def test_renaming_over_a_directory_made_elsewhere(program, host):
 async def test_reading_during_a_rename(program, host, app):
     """A read that is under way when its file, or a directory above it, moves gets its bytes."""
     data = os.urandom(2 * MIB)
-    await program.mkdir("d")
+    await host.create_directory(SharePath(("d",)))
     await put(host, "d/a", data)
     file = await program.open("d/a")
     for old, new in [("d/a", "d/b"), ("d", "e"), ("e/b", "c")]:
