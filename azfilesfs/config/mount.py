@@ -57,6 +57,7 @@ class SharingConfig:
     dir_ttl: float = 1.0
     on_conflict: str = "fail"
     exclusive_create: str = "service"
+    close: str = "sync"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +190,6 @@ def build_mount(
     share, directory = split_share(target)
     file, name = load_file(flags, environment, "mount", share)
     values = Sources(flags, environment, file, name).values(MOUNT_OPTIONS)
-    if values["close"] == "async":
-        raise ConfigurationError("--close=async is not yet available")
     base = base_directories(environment, os.getuid())
     return MountConfig(
         share=share,

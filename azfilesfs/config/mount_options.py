@@ -166,7 +166,7 @@ _SHARING_OPTIONS: Final = (
     option(
         "close",
         SHARING,
-        "when close returns: once the data is at the service",
+        "when close returns: once the data is at the service, or once it is safe on the local disk",
         choices=("sync", "async"),
         default="sync",
     ),

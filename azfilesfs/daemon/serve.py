@@ -55,6 +55,7 @@ from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.filesystem import FileSystem
 from azfilesfs.vfs.staging import StagingArea
 from azfilesfs.vfs.types import (
+    CloseMode,
     Consistency,
     ExclusiveCreate,
     OnConflict,
@@ -127,6 +128,7 @@ def filesystem_options(config: MountConfig, credential: Credential) -> VfsOption
         strict_modes=shown.strict_modes,
         symlinks=Symlinks(shown.symlinks),
         exclusive_create=ExclusiveCreate(sharing.exclusive_create),
+        close=CloseMode(sharing.close),
         consistency=Consistency(sharing.consistency),
         on_conflict=OnConflict(sharing.on_conflict),
         staging_limit=config.storage.staging_limit,

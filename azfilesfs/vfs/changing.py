@@ -61,7 +61,7 @@ class AttributeChanger:
         if changes.mtime_ns is not None:
             await self._set_mtime(inode, changes.mtime_ns)
         if sets_content and inode.dirty is not None and not inode.writers:
-            await self._flusher.flush(inode)
+            await self._flusher.close(inode)
 
     def _check_modes(self, inode: Inode, changes: SetAttr) -> None:
         """Owners and modes are the mount's.

@@ -12,7 +12,7 @@ from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.times import floor_to_tick
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs.errors import VfsError
-from azfilesfs.vfs.staging import StagedFile
+from azfilesfs.vfs.staged import StagedFile
 
 
 class DirtyFile:
@@ -77,6 +77,11 @@ class DirtyFile:
             and not self.resized
             and not self.metadata_changed
         )
+
+    @property
+    def needs_a_flush(self) -> bool:
+        """Whether no upload of it is to be expected: none has failed, and none was promised."""
+        return self.error is None and not self.staged.is_acknowledged
 
     def touch(self, now_ns: int) -> None:
         """Note a change of the content at a local time (cut to 100 ns)."""

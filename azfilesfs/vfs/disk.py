@@ -63,8 +63,10 @@ def private_directory(path: Path) -> None:
         raise UnsafeDirectory(f"{path} is open to other users; its mode must be 0700")
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Create or replace a private file as a whole: the old or the new content is there at any time.
+
+    ``durable`` waits until the disk has it, which may take some milliseconds.
 
     Raises:
         OSError: the disk refused; the old content stays.
@@ -73,9 +75,26 @@ def write_private(path: Path, content: bytes) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _SAFE_OPEN, PRIVATE_FILE)
     try:
         write_whole(descriptor, memoryview(content), 0)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     fresh.rename(path)
+    if durable:
+        sync_path(path.parent)
+
+
+def sync_path(path: Path) -> None:
+    """Wait until the disk has a file or a directory; may take many milliseconds.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _SAFE_OPEN)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(descriptor: int, data: memoryview, offset: int) -> None:

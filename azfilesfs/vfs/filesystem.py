@@ -40,6 +40,7 @@ from azfilesfs.vfs.making import Maker
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.opening import Opener
 from azfilesfs.vfs.private import PrivateDirectory
+from azfilesfs.vfs.promises import send_acknowledged
 from azfilesfs.vfs.reader import BlockReader
 from azfilesfs.vfs.reading import FileReader
 from azfilesfs.vfs.removal import Remover
@@ -171,12 +172,17 @@ class FileSystem:
     @_translated
     async def check(self) -> None:
         """Ask the service for the root directory, so that a wrong name or credential is found
-        before the mount.
+        before the mount. Then send what an earlier process had acknowledged.
         """
         root = self._inodes.root
         async with self._context.gate.path(root) as path:
             properties = await self._context.share.get_directory_properties(path)
         self._context.tree.take(root, properties, self._context.now())
+        if not self.read_only:
+            options = self._context.options
+            await send_acknowledged(
+                self._context.share, self._context.staging, options.operation_deadline
+            )
 
     async def drain(self) -> int:
         """Bring everything to the service; return the number of files that could not be sent.

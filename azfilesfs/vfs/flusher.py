@@ -18,6 +18,7 @@ from azfilesfs.errors import AzureFilesError
 from azfilesfs.model.limits import MIB, RANGE_BYTES
 from azfilesfs.model.properties import Properties
 from azfilesfs.model.ranges import ByteRange
+from azfilesfs.vfs.behind import WriteBehind
 from azfilesfs.vfs.conflicts import ConflictResolver
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
@@ -72,6 +73,7 @@ class Flusher:
         self._queued: dict[Inode, _Job] = {}
         self._background: dict[Inode, _Job] = {}
         self._running: set[_Job] = set()
+        self._behind = WriteBehind(context, self)
 
     async def flush(self, inode: Inode) -> None:
         """Wait until everything that is dirty in a file now is on the service.
@@ -90,6 +92,14 @@ class Flusher:
         if job.error is not None:
             # The pass has logged it.
             raise VfsError(job.error.errno, job.error.reason)
+
+    async def close(self, inode: Inode) -> None:
+        """Answer a close: what is dirty is on the service, or promised under ``--close=async``.
+
+        Raises:
+            VfsError: as ``flush``.
+        """
+        await self._behind.close(inode)
 
     async def keep_pace(self, inode: Inode) -> None:
         """Upload what is complete of a file that is being written, and hold a fast writer back.

@@ -1,41 +1,33 @@
 """The state of one staged file (what is dirty, where, on which base) and its journal.
 
-A journal is a file of records, each with a checksum, appended by one ``write(2)``. The same class
-applies a change to the live state and replays it, so the two cannot differ. Scheme and proofs:
-docs/internals/staging.md.
+A journal is a file of records, each with a checksum, appended by one ``write(2)``
+(``journal_file.py``). The same class applies a change to the live state and replays it, so the two
+cannot differ. Scheme and proofs: docs/internals/staging.md.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from azfilesfs.model.extents import ExtentMap
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
-from azfilesfs.vfs.disk import Descriptors, write_private
 
 _FRAME: Final = struct.Struct(
     "<BI"
 )  # kind, length of the payload; the payload and a CRC-32 of all before it follow
 _EXTENT: Final = struct.Struct("<QQ")
+_OFFSET: Final = struct.Struct("<Q")
 _FRAMED_EXTENT: Final = struct.Struct("<BIQQ")
 _CHECKSUM: Final = struct.Struct("<I")
-_EXTENT_RECORD: Final = _FRAMED_EXTENT.size + _CHECKSUM.size
-# Rewriting costs about 0.2 ms; at this length, and then at each doubling over what is needed, that
-# is nothing per record.
-_COMPACT_BYTES: Final = 64 * 1024
-_COMPACT_FACTOR: Final = 4
+EXTENT_RECORD_BYTES: Final = _FRAMED_EXTENT.size + _CHECKSUM.size
 _FORMAT: Final = 1
 
 
@@ -49,6 +41,20 @@ class Kind(IntEnum):
     RELOCATED = 5
     REBASED = 6
     UNLINKED = 7
+    ACKNOWLEDGED = 8
+    CONTENT = 9
+
+
+class Acknowledgement(NamedTuple):
+    """What a close was answered on, before the bytes were sent (``--close=async``).
+
+    The times are those that the file is to have on the service, and the last-write time that its
+    base had there; all may be unknown.
+    """
+
+    mtime_ns: int | None
+    ctime_ns: int | None
+    base_write_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,9 @@ class FileState:
         size: the local size.
         is_unlinked: whether the file has lost its name; then nobody misses its bytes.
         dirty: bytes not yet on the service; never past ``size``.
+        acknowledged: what a close was answered on; None where there was none, or where the file
+            was changed after it.
+        content: bytes that the journal itself holds, with their offsets; in a replay only.
     """
 
     origin: Origin
@@ -83,11 +92,14 @@ class FileState:
     size: int
     dirty: ExtentMap = field(default_factory=ExtentMap)
     is_unlinked: bool = False
+    acknowledged: Acknowledgement | None = None
+    content: list[tuple[int, bytes]] = field(default_factory=list)
 
     def written(self, extent: ByteRange) -> None:
         """Note bytes written by a program."""
         self.dirty.add(extent)
         self.size = max(self.size, extent.stop)
+        self.acknowledged = None
 
     def uploaded(self, extent: ByteRange) -> None:
         """Note bytes that the service has."""
@@ -98,6 +110,7 @@ class FileState:
         self.dirty.truncate(size)
         self.base_limit = min(self.base_limit, size)
         self.size = size
+        self.acknowledged = None
 
     def rebased(self, base: Validator | None, base_limit: int) -> None:
         """Note another base version and how much of it belongs to the file."""
@@ -120,6 +133,8 @@ class FileState:
             yield extent_record(Kind.WRITTEN, extent)
         if self.is_unlinked:
             yield unlinked_record()
+        if self.acknowledged is not None:
+            yield acknowledged_record(self.acknowledged)
 
 
 def _framed(kind: Kind, payload: bytes) -> bytes:
@@ -155,6 +170,16 @@ def rebased_record(base: Validator | None, base_limit: int) -> bytes:
 def unlinked_record() -> bytes:
     """Encode the loss of the name."""
     return _framed(Kind.UNLINKED, b"")
+
+
+def acknowledged_record(acknowledgement: Acknowledgement) -> bytes:
+    """Encode that a close was answered."""
+    return _document_record(Kind.ACKNOWLEDGED, acknowledgement)
+
+
+def content_record(start: int, data: bytes) -> bytes:
+    """Encode dirty bytes themselves, so that they are as durable as the journal."""
+    return _framed(Kind.CONTENT, _OFFSET.pack(start) + data)
 
 
 def header_record(state: FileState) -> bytes:
@@ -200,6 +225,19 @@ def read_validator(value: object) -> Validator | None:
     return Validator(int(file_id), etag, int(size), int(change_time_ns))
 
 
+def read_acknowledgement(value: object) -> Acknowledgement | None:
+    """Read an acknowledgement out of a parsed document.
+
+    Raises:
+        ValueError: it is neither null nor an acknowledgement.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError("not an acknowledgement")
+    return Acknowledgement(*(None if time is None else int(time) for time in value))
+
+
 @dataclass(frozen=True, slots=True)
 class Replay:
     """What a journal says.
@@ -239,6 +277,10 @@ def _applied(state: FileState | None, kind: Kind, payload: bytes) -> FileState:
         raise ValueError("no header")
     if kind is Kind.UNLINKED:
         state.is_unlinked = True
+    elif kind is Kind.ACKNOWLEDGED:
+        state.acknowledged = read_acknowledgement(json.loads(payload))
+    elif kind is Kind.CONTENT:
+        state.content.append((_OFFSET.unpack_from(payload)[0], payload[_OFFSET.size :]))
     elif kind is Kind.RELOCATED:
         state.path = read_path(json.loads(payload)["path"])
     elif kind is Kind.REBASED:
@@ -272,85 +314,3 @@ def _read_header(document: dict[str, Any]) -> FileState:
         int(document["base_limit"]),
         int(document["size"]),
     )
-
-
-class Journal:
-    """The journal file of one live staged file. Appends whole records or nothing.
-
-    The caller appends a record first and changes the state after it, so that the journal is never
-    behind.
-    """
-
-    __slots__ = ("_descriptors", "_is_behind", "_length", "_next_compaction", "_path", "_state")
-
-    _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-
-    def __init__(self, path: Path, descriptors: Descriptors, state: FileState) -> None:
-        """Stand for the journal of ``state``, which does not exist yet."""
-        self._path = str(path)
-        self._descriptors = descriptors
-        self._state = state
-        self._length = 0
-        self._next_compaction = _COMPACT_BYTES
-        self._is_behind = False
-
-    @property
-    def length(self) -> int:
-        """Bytes of the whole records."""
-        return self._length
-
-    def append(self, record: bytes) -> None:
-        """Append one record with one ``write(2)``.
-
-        Raises:
-            OSError: the disk refused; the journal is as before.
-        """
-        if self._is_behind:
-            self.rewrite()
-        elif self._length >= self._next_compaction:
-            self._compact()
-        descriptor = self._descriptors.get(self._path, self._FLAGS)
-        written = os.write(descriptor, record)
-        if written != len(record):
-            # Whatever came next would stand behind a torn record and be lost with it.
-            os.ftruncate(descriptor, self._length)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._length += written
-
-    def note(self, record: bytes) -> bool:
-        """Append a record of what has happened anyway; False: the next append catches up."""
-        try:
-            self.append(record)
-        except OSError:
-            self._is_behind = True
-            return False
-        return True
-
-    def catch_up(self) -> None:
-        """Have the journal say what the state says, now or before the next record."""
-        self._is_behind = True
-        with suppress(OSError):
-            self.rewrite()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._descriptors.close(self._path)
-
-    def _compact(self) -> None:
-        # A disk too full for the shorter journal only puts compaction off.
-        with suppress(OSError):
-            self.rewrite()
-        needed = len(self._state.dirty) * _EXTENT_RECORD
-        self._next_compaction = max(_COMPACT_BYTES, self._length * 2, needed * _COMPACT_FACTOR)
-
-    def rewrite(self) -> None:
-        """Replace the journal by the shortest one that rebuilds the state, atomically.
-
-        Raises:
-            OSError: the disk refused; the journal is as before.
-        """
-        content = b"".join(self._state.records())
-        write_private(Path(self._path), content)
-        self._descriptors.close(self._path)
-        self._length = len(content)
-        self._is_behind = False

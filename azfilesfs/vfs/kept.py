@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import socket
 import time
@@ -22,11 +23,21 @@ from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs.disk import (
     PRIVATE_DIRECTORY,
+    PRIVATE_FILE,
     boot_id,
     private_directory,
     write_private,
+    write_whole,
 )
-from azfilesfs.vfs.journal import FileState, Origin, read_path, read_validator, replay
+from azfilesfs.vfs.journal import (
+    Acknowledgement,
+    FileState,
+    Origin,
+    read_acknowledgement,
+    read_path,
+    read_validator,
+    replay,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +45,7 @@ DATA: Final = "data"
 JOURNAL: Final = "journal"
 RECORD: Final = "record.json"
 _ID_BYTES: Final = 5  # ten digits to type; a collision is noticed and another is drawn
+_ACKNOWLEDGED: Final = "; its close had been answered: the next mount sends it"
 _ABANDONED: Final = "the process that held it ended before it was sent"
 _REBOOTED: Final = "; the machine has restarted since, which may have cost the newest bytes"
 _DAMAGED: Final = "; its journal is damaged, so newer changes are missing"
@@ -63,6 +75,8 @@ class KeptRecord:
         size: the local size.
         dirty: the unsent bytes.
         directory: where data, journal and record are.
+        acknowledged: what a close was answered on before it was sent, None where there was none:
+            then it is never sent by itself.
     """
 
     id: str
@@ -77,6 +91,7 @@ class KeptRecord:
     size: int
     dirty: tuple[ByteRange, ...]
     directory: Path
+    acknowledged: Acknowledgement | None = None
 
     @property
     def dirty_bytes(self) -> int:
@@ -102,6 +117,7 @@ class KeptRecord:
             "base_limit": self.base_limit,
             "size": self.size,
             "dirty": list(self.dirty),
+            "acknowledged": self.acknowledged,
         }
 
 
@@ -238,7 +254,8 @@ def _adopted(layout: Layout, directory: Path) -> KeptRecord | None:
     if found is None or not (found.state.is_unsent or found.is_suspect):
         remove(directory)
         return None
-    return keep(layout, directory, found.state, _ABANDONED + found.remark)
+    promise = _ACKNOWLEDGED if found.state.acknowledged is not None else ""
+    return keep(layout, directory, found.state, _ABANDONED + found.remark + promise)
 
 
 class _Rebuilt(NamedTuple):
@@ -257,9 +274,27 @@ def _rebuilt(directory: Path) -> _Rebuilt | None:
     if found.state is None:
         return _without_journal(directory)
     remark = _DAMAGED if found.damaged else ""
+    if found.damaged:
+        found.state.acknowledged = None
     if found.state.origin.boot != boot_id():
         remark += _REBOOTED
+        _restore(directory, found.state)
     return _Rebuilt(found.state, remark, found.damaged)
+
+
+def _restore(directory: Path, state: FileState) -> None:
+    """Put the bytes that a journal holds itself into the data, which a crash may have cost."""
+    if not state.content:
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(directory / DATA, flags, PRIVATE_FILE)
+    try:
+        for start, data in state.content:
+            for extent in state.dirty.within(ByteRange(start, start + len(data))):
+                piece = data[extent.start - start : extent.stop - start]
+                write_whole(descriptor, memoryview(piece), extent.start)
+    finally:
+        os.close(descriptor)
 
 
 def _without_journal(directory: Path) -> _Rebuilt | None:
@@ -291,6 +326,7 @@ def _record(directory: Path, state: FileState, reason: str, kept_ns: int) -> Kep
         size=state.size,
         dirty=tuple(state.dirty),
         directory=directory,
+        acknowledged=state.acknowledged,
     )
 
 
@@ -308,4 +344,5 @@ def _from_document(document: dict[str, Any], directory: Path) -> KeptRecord:
         size=int(document["size"]),
         dirty=tuple(ByteRange(int(start), int(stop)) for start, stop in document["dirty"]),
         directory=directory,
+        acknowledged=read_acknowledgement(document.get("acknowledged")),
     )

@@ -73,6 +73,9 @@ class Opener:
         if handle.writable and self._context.options.read_only:
             raise VfsError(errno.EROFS, "the mount is read-only")
         truncates = handle.writable and bool(flags & os.O_TRUNC)
+        if handle.writable and inode.dirty is not None and inode.dirty.staged.is_acknowledged:
+            # What a close was answered on is not mixed with what nobody has closed yet.
+            await self._flusher.flush(inode)
         if self._must_ask(inode):
             await self._revalidate(inode, by_reading=handle.readable and not truncates)
             inode.compared_at = self._context.now()
@@ -212,15 +215,17 @@ class Opener:
     # -- closing ---------------------------------------------------------------------------------
 
     async def flush(self, handle: FileHandle) -> None:
-        """Answer close(2): what is dirty is on the service, or the error is told."""
+        """Answer close(2): what is dirty is on the service, or promised, or the error is told."""
         if handle.writable:
-            await self.fsync(handle)
+            handle.check()
+            await self._flusher.close(handle.inode)
+            # A background upload may have given the changes up while we waited for it.
+            handle.check()
 
     async def fsync(self, handle: FileHandle) -> None:
         """Answer fsync(2)."""
         handle.check()
         await self._flusher.flush(handle.inode)
-        # A background upload may have given the changes up while we waited for it.
         handle.check()
 
     async def release(self, number: int) -> None:
@@ -231,7 +236,7 @@ class Opener:
         inode = self._context.handles.remove_file(number).inode
         try:
             await discard_nameless(self._context, inode)
-            if not inode.handles and inode.dirty is not None and inode.dirty.error is None:
+            if not inode.handles and inode.dirty is not None and inode.dirty.needs_a_flush:
                 await self._flusher.flush(inode)
         except VfsError as error:
             _LOG.log(error.log_level, "%r after its last close: %s", inode.name, error)

@@ -52,16 +52,19 @@ class Buffers:
 
 
 class RangeSender:
-    """Sends pieces of dirty files; at most ``upload_parallelism`` at once on the whole mount."""
+    """Sends pieces of dirty files; at most ``upload_parallelism`` at once on the whole mount.
+
+    ``slots`` limits the bodies in memory, those of whole new files too.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._slots = trio.CapacityLimiter(context.options.upload_parallelism)
+        self.slots = trio.CapacityLimiter(context.options.upload_parallelism)
         self._buffers = Buffers()
 
     def trim(self) -> None:
         """Free the memory of the bodies where nothing is being sent."""
-        if not self._slots.borrowed_tokens:
+        if not self.slots.borrowed_tokens:
             self._buffers.drop()
 
     async def send(self, inode: Inode, dirty: DirtyFile, pieces: list[ByteRange]) -> set[str]:
@@ -80,7 +83,7 @@ class RangeSender:
         failures: list[Exception] = []
 
         async def send_one(piece: ByteRange) -> None:
-            async with self._slots:
+            async with self.slots:
                 if failures:
                     return
                 try:

@@ -36,6 +36,13 @@ class ExclusiveCreate(Enum):
     MOUNT = "mount"
 
 
+class CloseMode(Enum):
+    """When a close is answered: once the service has the data, or once the local disk has it."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
 class Symlinks(Enum):
     """How symbolic links are stored."""
 
@@ -56,6 +63,7 @@ class VfsOptions:
     strict_modes: bool = False
     symlinks: Symlinks = Symlinks.MF
     exclusive_create: ExclusiveCreate = ExclusiveCreate.SERVICE
+    close: CloseMode = CloseMode.SYNC
     consistency: Consistency = Consistency.CLOSE_TO_OPEN
     on_conflict: OnConflict = OnConflict.FAIL
     staging_limit: int = 8 * GIB

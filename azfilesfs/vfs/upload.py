@@ -165,12 +165,13 @@ class Uploader:
         return inode.created_here and dirty.remote_size == 0 and self._fits_one_request(plan)
 
     async def _create_with_data(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
-        data = self.content(dirty, plan.size)
-        dirty.begin_sending(plan.mtime_ns)
-        async with self._context.gate.path(inode) as path:
-            created = await self._context.share.create_file(
-                path, plan.size, data=data, times=plan.times(), lease_id=inode.lease_id
-            )
+        async with self._sender.slots:
+            data = self.content(dirty, plan.size)
+            dirty.begin_sending(plan.mtime_ns)
+            async with self._context.gate.path(inode) as path:
+                created = await self._context.share.create_file(
+                    path, plan.size, data=data, times=plan.times(), lease_id=inode.lease_id
+                )
         return replace(created, content=NEW_CONTENT)
 
     def content(self, dirty: DirtyFile, size: int) -> bytearray:

@@ -34,6 +34,7 @@ from azfilesfs.emulator.app import create_app
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 from azfilesfs.model.limits import RANGE_BYTES
 from azfilesfs.model.paths import SharePath
+from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.filesystem import FileSystem
 from azfilesfs.vfs.kept import KeptRecord
@@ -438,6 +439,13 @@ class Host:
         """Change attributes by path: truncate(2), utimensat(2), chmod(2), chown(2)."""
         async with self.found(path) as attrs:
             return (await self.fs.setattr(attrs.ino, SetAttr(**changes), None)).attrs
+
+    def unsent(self, file: File) -> DirtyFile:
+        """Return the local changes of a file, of which there are some."""
+        inode = self.fs._context.inodes.number(file.ino)
+        assert inode is not None
+        assert inode.dirty is not None
+        return inode.dirty
 
     def kept(self) -> list[KeptRecord]:
         """Return what ``azfilesfs recover list`` would show."""

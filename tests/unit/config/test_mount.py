@@ -93,11 +93,10 @@ def test_the_file_is_read(tmp_path):
         assert (made.sharing.attr_ttl, made.sharing.dir_ttl) == (7, 9)
 
 
-def test_asynchronous_close_is_not_yet_there():
-    """What is planned is refused as such."""
-    with pytest.raises(ConfigurationError, match="not yet available"):
-        build({"close": "async"})
-    assert build({"close": "sync"}) == build({})
+def test_asynchronous_close():
+    """It is asked for, never the default."""
+    assert build({}).sharing.close == "sync"
+    assert build({"close": "async"}).sharing.close == "async"
 
 
 @pytest.mark.parametrize("target", ["", "/", "https://acc.file.core.windows.net/share"])

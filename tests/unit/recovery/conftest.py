@@ -20,7 +20,8 @@ from azfilesfs.emulator.app import EmulatorApp, create_app
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.kept import KeptRecord
-from azfilesfs.vfs.staging import StagedFile, StagingArea
+from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging import StagingArea
 
 PATH = SharePath(("file",))
 Keep = Callable[..., Awaitable[KeptRecord]]

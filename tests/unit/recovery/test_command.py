@@ -23,7 +23,8 @@ from azfilesfs.model.paths import SharePath
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.vfs import recovery
 from azfilesfs.vfs.kept import KeptRecord
-from azfilesfs.vfs.staging import StagedFile, StagingArea
+from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging import StagingArea
 
 PATH = SharePath(("dir", "file"))
 ACCOUNT = "devstoreaccount1"

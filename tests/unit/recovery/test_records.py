@@ -11,7 +11,8 @@ from azfilesfs.vfs import recovery
 from azfilesfs.vfs.disk import UnsafeDirectory
 from azfilesfs.vfs.kept import KeptRecord, Layout
 from azfilesfs.vfs.recovery import NoSuchRecord, RecordBusy
-from azfilesfs.vfs.staging import StagedFile, StagingArea
+from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging import StagingArea
 
 
 def kept_in(state: Path, name: str = "p") -> KeptRecord:

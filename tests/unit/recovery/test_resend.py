@@ -26,7 +26,7 @@ from azfilesfs.model.properties import ContentHeaders
 from azfilesfs.vfs import kept, recovery, resend
 from azfilesfs.vfs.kept import Layout
 from azfilesfs.vfs.resend import BaseMoved, Sent, send, write_merged
-from azfilesfs.vfs.staging import StagedFile
+from azfilesfs.vfs.staged import StagedFile
 
 PATH = SharePath(("file",))
 OTHER = SharePath(("other",))

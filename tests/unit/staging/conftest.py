@@ -10,7 +10,8 @@ import pytest
 
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.versions import Validator
-from azfilesfs.vfs.staging import StagedFile, StagingArea
+from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging import StagingArea
 
 BASE = Validator(7, '"0x8DD"', 1000, 17)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs import disk, kept
 from azfilesfs.vfs.disk import StagingInUse, UnsafeDirectory
-from azfilesfs.vfs.journal import FileState, Origin, header_record
+from azfilesfs.vfs.journal import Acknowledgement, FileState, Origin, header_record
 from azfilesfs.vfs.kept import Layout
-from azfilesfs.vfs.staging import StagedFile, StagingArea
+from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging import StagingArea
 from tests.features import REPOSITORY
 
 BASE = Validator(7, '"0x8DD"', 1000, 17)
@@ -366,3 +368,48 @@ def test_kill_9_loses_nothing_that_was_acknowledged(state: Path):
     for extent in big.dirty:
         expected = bytes([extent.start // 8192 % 251]) * 4096
         assert content[extent.start : extent.stop] == expected
+
+
+@LEFT
+def test_a_machine_that_restarts_loses_no_promise(state: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a promise holds itself is put back where the data was not on the disk yet."""
+    context = StagingArea.open(state, 65536, share="account/share")
+    area = context.__enter__()
+    file = area.create(SharePath(("f",)), None, 0)
+    file.write(0, b"promised")
+    file.acknowledge(Acknowledgement(5, 6, None))
+    left = state / "staging" / "live" / file.id
+    journal = (left / "journal").read_bytes()
+    context.__exit__(None, None, None)
+
+    (directory,) = (state / "staging" / "kept").iterdir()
+    shutil.rmtree(directory)
+    left.mkdir(0o700)
+    (left / "journal").write_bytes(journal)
+    (left / "data").write_bytes(b"prom")
+    monkeypatch.setattr("azfilesfs.vfs.kept.boot_id", lambda: "another")
+    with StagingArea.open(state, 65536, share="account/share") as again:
+        (record,) = again.kept()
+        assert record.data.read_bytes() == b"promised"
+        assert record.acknowledged == Acknowledgement(5, 6, None)
+        assert "restarted" in record.reason
+
+
+@LEFT
+def test_a_damaged_journal_promises_nothing(state: Path):
+    """Where records are missing nobody knows what is."""
+    with StagingArea.open(state, 65536, share="account/share") as area:
+        file = area.create(SharePath(("f",)), None, 0)
+        file.write(0, b"promised")
+        file.acknowledge(Acknowledgement(5, 6, None))
+        left = state / "staging" / "live" / file.id
+        journal = (left / "journal").read_bytes() + b"\1\0\0\0\0wrong"
+        copy = state / "copy"
+        shutil.copytree(left, copy)
+    for record_directory in (state / "staging" / "kept").iterdir():
+        shutil.rmtree(record_directory)
+    (copy / "journal").write_bytes(journal)
+    copy.rename(left)
+    with StagingArea.open(state, 65536, share="account/share") as again:
+        (record,) = again.kept()
+        assert record.acknowledged is None

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
-from azfilesfs.vfs import journal as journal_module
+from azfilesfs.vfs import journal_file as journal_module
+from azfilesfs.vfs.journal import Acknowledgement
 from azfilesfs.vfs.kept import Layout, adopt_leftovers
 from azfilesfs.vfs.staging import StagingArea
 
@@ -32,6 +33,7 @@ class Model(NamedTuple):
     path: SharePath
     base: Validator | None
     base_limit: int
+    promised: Acknowledgement | None = None
 
     def resized(self, size: int) -> "Model":
         """Return it with the other size; growth is zeros."""
@@ -101,7 +103,15 @@ class StagedFileMachine(RuleBasedStateMachine):
         except OSError:
             assert model.dirty.count(1) > ROOM
         else:
-            self.model = model
+            self.model = model._replace(promised=None) if length else model
+
+    @rule(moment=st.integers(0, 9))
+    def acknowledge(self, moment):
+        """Answer a close on what is dirty."""
+        self.note()
+        promise = Acknowledgement(moment, None, 7)
+        self.file.acknowledge(promise)
+        self.model = self.model._replace(promised=promise)
 
     @rule(size=OFFSETS)
     def truncate(self, size):
@@ -109,7 +119,7 @@ class StagedFileMachine(RuleBasedStateMachine):
         self.note()
         self.file.truncate(size)
         limit = min(self.model.base_limit, size)
-        self.model = self.model.resized(size)._replace(base_limit=limit)
+        self.model = self.model.resized(size)._replace(base_limit=limit, promised=None)
 
     @rule(start=OFFSETS, length=LENGTHS)
     def upload(self, start, length):
@@ -163,6 +173,7 @@ class StagedFileMachine(RuleBasedStateMachine):
         assert list(record.dirty) == extents(expected.dirty)
         assert (record.size, record.path) == (len(expected.content), expected.path)
         assert (record.base, record.base_limit) == (expected.base, expected.base_limit)
+        assert record.acknowledged == expected.promised
         for extent in record.dirty:
             found = record.data.read_bytes()[extent.start : extent.stop]
             allowed = (self.model.content, before.content)
@@ -186,6 +197,8 @@ class StagedFileMachine(RuleBasedStateMachine):
         assert list(self.file.dirty) == extents(self.model.dirty)
         assert list(self.file.present) == extents(self.model.present)
         assert self.file.size == len(self.model.content)
+        assert self.file.is_acknowledged is (self.model.promised is not None)
+        assert list(self.area.acknowledged) == [self.file] * self.file.is_acknowledged
         assert self.area.used_bytes == self.model.dirty.count(1)
         assert (self.file.base_limit, self.file.path) == (self.model.base_limit, self.model.path)
         for extent in self.file.present:
@@ -197,6 +210,8 @@ class StagedFileMachine(RuleBasedStateMachine):
         self.area_context.__exit__(None, None, None)
         with StagingArea.open(self.state, ROOM, share="a/s") as area:
             assert [list(record.dirty) for record in area.kept()] == [dirty] * unsent
+            promises = [record.acknowledged for record in area.kept()]
+            assert promises == [self.model.promised] * unsent
         for directory in (self.state, *getattr(self, "copies", [])):
             shutil.rmtree(directory)
         self.often.stop()

@@ -11,7 +11,8 @@ from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs import disk
 from azfilesfs.vfs.journal import replay
-from azfilesfs.vfs.staging import StagedFile, StagingArea
+from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging import StagingArea
 
 BASE = Validator(7, '"0x8DD"', 1000, 17)
 
