@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,7 @@ def _positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 0 fine, 1 a row failed, 2 it cannot be done."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
     try:
         rows = load_rows()
         chosen = choose(rows, _names(options.only))
@@ -119,6 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TableError, ResultsError, NginxMissing) as error:
         print(f"bench: {error}", file=sys.stderr)
         return USAGE
+
+
+def _leave(number: int, frame: object) -> None:
+    """End as on an interrupt, so that mounts, processes and folders go with the run."""
+    sys.exit(128 + number)
 
 
 def _measure(rows: Sequence[Row], options: argparse.Namespace) -> int:
@@ -158,6 +165,8 @@ def _run_row(row: Row, results: Results, options: argparse.Namespace, where: Pla
     try:
         WORKLOADS[row.workload](context)
     except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error.__context__, SystemExit):  # what a stopped run could not tidy up
+            raise error.__context__ from None
         context.note(f"the row was not finished: {error}")
         has_failed = True
     result.seconds = time.monotonic() - started

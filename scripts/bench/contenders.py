@@ -61,15 +61,14 @@ def ours(flags: tuple[str, ...], environment: dict[str, str], folder: Path) -> I
         "XDG_RUNTIME_DIR": str(home / "run"),
         "XDG_CONFIG_HOME": str(home / "config"),
     }  # fmt: skip
-    _command(variables, "mount", SHARE, path, *flags)
     try:
+        _command(variables, "mount", SHARE, path, *flags)
         yield Session(path, _daemon(home))
-    finally:
-        try:
-            _command(variables, "umount", path)
-        except OSError:
-            subprocess.run(["fusermount3", "-uz", path], capture_output=True, check=False)
-            raise
+        _command(variables, "umount", path)
+    except BaseException:
+        # Also where the mount command was ended in the middle: its daemon ends with the mount.
+        subprocess.run(["fusermount3", "-uz", path], capture_output=True, check=False)
+        raise
 
 
 def _command(variables: dict[str, str], *words: object) -> None:

@@ -104,9 +104,10 @@ def small_downloads(service: BenchService, paths: Iterable[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def plain_small_downloads(service: BenchService, count: int) -> list[str]:
-    """Return the transfers that fetch that many contents from nginx alone."""
-    names = sorted(path.name for path in (service.paths.data / "content").iterdir())[:count]
+def plain_small_downloads(service: BenchService, count: int, size: int) -> list[str]:
+    """Return the transfers that fetch that many contents of one size from nginx alone."""
+    contents = (service.paths.data / "content").iterdir()
+    names = sorted(path.name for path in contents if path.stat().st_size == size)[:count]
     return [
         _section(f"{service.plain_url}/content/{name}", service.ca_file, 'output = "/dev/null"')
         for name in names

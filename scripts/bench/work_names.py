@@ -12,6 +12,7 @@ from scripts.bench.contenders import Session
 from scripts.bench.context import Context
 from scripts.bench.seed import many_files
 from scripts.bench.service import BenchService
+from scripts.bench.small_gate import gate_files, small_gate
 
 PAGE: Final = 5000
 _GIT: Final = (
@@ -85,7 +86,8 @@ def git(context: Context) -> None:
     repository = context.disk / "repository.git"
     shutil.rmtree(repository, ignore_errors=True)
     make_repository(repository, files)
-    with context.service([]) as service:
+    with context.service(gate_files()) as service:
+        small_gate(context, service, context.setting("latency"))
         for turn, name in context.turns():
             service.rest.set_latency(context.setting("latency"))
             with context.session(name, service) as made:

@@ -13,11 +13,10 @@ from scripts.bench.contenders import Session
 from scripts.bench.context import Context
 from scripts.bench.seed import MIB, SeedFile
 from scripts.bench.service import BenchService
-from scripts.bench.small_gate import small_gate
+from scripts.bench.small_gate import gate_files, small_gate
 from scripts.bench.work_sequential import read_whole
 
 PIECE: Final = 4096
-_GATE_FILES: Final = 200
 
 
 def random_read(context: Context) -> None:
@@ -25,7 +24,7 @@ def random_read(context: Context) -> None:
     size = context.setting("mib") * MIB
     latency: float = context.setting("latency")
     files = [SeedFile("large", size), SeedFile("warm", size // 16)]
-    files += [SeedFile(f"gate/file-{number:06d}", PIECE) for number in range(_GATE_FILES)]
+    files += gate_files()
     with context.service(files) as service:
         for threads in context.setting("threads"):
             for turn, name in context.turns():
@@ -33,8 +32,7 @@ def random_read(context: Context) -> None:
                 with context.session(name, service) as made:
                     if made is not None:
                         _read_pieces(context, service, made, name, (threads, size, turn))
-        for _ in range(context.repeats):
-            small_gate(context, service, "gate", _GATE_FILES, latency, at_once=1)
+        small_gate(context, service, latency)
 
 
 def _read_pieces(

@@ -15,10 +15,9 @@ from scripts.bench.contenders import Session
 from scripts.bench.context import Context, Pass
 from scripts.bench.seed import SeedFile
 from scripts.bench.service import BenchService, eventually
-from scripts.bench.small_gate import small_gate
+from scripts.bench.small_gate import gate_files, small_gate
 
 FOLDERS: Final = 20
-_GATE_FILES: Final = 200
 Write = Callable[[Path, Path], None]
 
 
@@ -74,15 +73,12 @@ def _many_files(context: Context, write: Write) -> None:
     size: int = context.setting("bytes")
     archive = context.disk / "tree.tar"
     make_archive(archive, count, size)
-    gate = [SeedFile(f"gate/file-{number:06d}", size) for number in range(_GATE_FILES)]
-    with context.service(gate) as service:
+    with context.service(gate_files()) as service:
         for _, name in context.turns():
             with context.session(name, service) as made:
                 if made is not None:
                     _write_tree(context, service, made, name, (write, archive))
-        for _ in range(context.repeats):
-            latency: float = context.setting("latency")
-            small_gate(context, service, "gate", _GATE_FILES, latency, at_once=1)
+        small_gate(context, service, context.setting("latency"))
 
 
 def _write_tree(
@@ -160,7 +156,8 @@ def read_back(context: Context) -> None:
     latency: float = context.setting("latency")
     files = [SeedFile(f"tree/{name}", size) for name in names(count)]
     files += [SeedFile(f"warm/{name}", size) for name in names(min(count, 200))]
-    with context.service(files) as service:
+    with context.service([*gate_files(), *files]) as service:
+        small_gate(context, service, latency)
         for _, name in context.turns():
             service.rest.set_latency(latency)
             with context.session(name, service) as made:

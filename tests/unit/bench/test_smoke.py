@@ -91,3 +91,26 @@ def test_one_row(tmp_path: Path):
     assert "<= 64 KiB sent: met" in done.stdout
     assert fuse_mounts_below(tmp_path) == []
     assert list((tmp_path / "disk").iterdir()) == list((tmp_path / "memory").iterdir()) == []
+
+
+@needs_nginx
+@pytest.mark.slow
+def test_stopped(tmp_path: Path):
+    """SIGTERM ends a run with its service, its mounts and its folders."""
+    for folder in ("disk", "memory"):
+        (tmp_path / folder).mkdir()
+    command: list[str | Path] = [
+        REPOSITORY / "scripts" / "bench" / "run", "--only", "scaling-mounts", "--results",
+        tmp_path / "r.json", "--disk", tmp_path / "disk", "--memory", tmp_path / "memory",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
+        said = b""
+        for said in run.stderr:
+            if b"turn 1" in said:
+                break
+        assert b"turn 1" in said
+        run.terminate()
+        assert run.wait(60) == 143
+    assert fuse_mounts_below(tmp_path) == []
+    assert list((tmp_path / "disk").iterdir()) == list((tmp_path / "memory").iterdir()) == []
