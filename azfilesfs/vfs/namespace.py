@@ -144,10 +144,11 @@ class Namespace:
 
     def _enter(self, directory: Inode, view: DirectoryView) -> None:
         """Note that a program wants names of a directory that were not asked for by one yet."""
-        if view.is_ahead or not (self._is_fresh(view) or view.is_large):
+        is_fresh, was_ahead = self._is_fresh(view), view.is_ahead
+        if was_ahead or not (is_fresh or view.is_large):
             view.is_ahead = False
             if self._may_list:
-                self.prefetcher.entered(directory)
+                self.prefetcher.entered(directory, is_late=was_ahead and not is_fresh)
 
     async def _first_page(self, parent: Inode, view: DirectoryView) -> DirectoryView:
         load = self._loader.start(parent, whole=False)

@@ -62,13 +62,19 @@ class _Walk:
         self.places = {key: place for place, key in enumerate(self.names)}
         self.listed_at, self.last = view.listed_at, self.places.get(self.key, -1)
 
-    def step(self, key: str) -> list[str]:
-        """Note that a child is entered; return those to list ahead."""
+    def step(self, key: str, *, is_late: bool) -> list[str]:
+        """Note that a child is entered; return those to list ahead.
+
+        Fewer where it was listed so far ahead that the TTL was over when the walk came to it.
+        """
         place = self.places.get(key)
         if place is None or place == self.last:
             return []
         is_onward = self.last < place <= self.last + AHEAD or self.last < 0
-        self.window = min(self.window * 2, AHEAD) if is_onward else 1
+        if is_late:
+            self.window = max(self.window // 4, 1)
+        else:
+            self.window = min(self.window * 2, AHEAD) if is_onward else 1
         self.key, self.last = key, place
         return self.names[place + 1 : place + 1 + self.window] if is_onward else []
 
@@ -94,8 +100,10 @@ class Prefetcher:
         self._released = trio.Event()
         self.holding = 0
 
-    def entered(self, directory: Inode) -> None:
-        """Note that a program wants the names of a directory."""
+    def entered(self, directory: Inode, *, is_late: bool = False) -> None:
+        """Note that a program wants the names of a directory; ``is_late``: of one that was listed
+        ahead in vain.
+        """
         parent = directory.parent
         if parent is None:
             return
@@ -114,10 +122,10 @@ class Prefetcher:
         if len(self._walks) > _WALKS:
             self._walks.popitem(last=False)
         if is_second:
-            self._go_on(parent, view, walk, key)
+            self._go_on(parent, view, walk.step(key, is_late=is_late))
 
-    def _go_on(self, parent: Inode, view: DirectoryView, walk: _Walk, key: str) -> None:
-        for name in walk.step(key):
+    def _go_on(self, parent: Inode, view: DirectoryView, names: list[str]) -> None:
+        for name in names:
             listed = view.entries.get(name)
             if listed is None or self.holding >= _AT_ONCE:
                 continue

@@ -65,6 +65,18 @@ async def test_a_single_directory_is_no_walk(mount, tree, app, clock):
         assert operations(app) == {"ListDirectoriesAndFiles": 8}
 
 
+async def test_a_slow_walk_is_not_overtaken_by_far(mount, tree, app, clock):
+    """Where the TTL is over before the walk comes to what was listed ahead, less is."""
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        app.requests.reset()
+        for number in range(10):
+            await program.names(f"d{number}")
+            await listed(program)
+            clock.jump(0.6)
+        # The root each time its TTL is over, each directory, and few in vain.
+        assert operations(app)["ListDirectoriesAndFiles"] <= 5 + 10 + 6
+
+
 async def test_jumping_about_is_no_walk(mount, tree, app):
     """Going backwards lists no more than what was asked for."""
     async with mount() as program:
