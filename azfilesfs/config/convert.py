@@ -92,6 +92,14 @@ def positive_duration(value: str) -> float:
     return found
 
 
+def lock_ttl(value: str) -> int:
+    """Read the time to live of a session: whole seconds, enough for several requests."""
+    seconds = count(value)
+    if not 4 <= seconds <= 3600:
+        raise ValueError("must be a number of seconds from 4 to 3600")
+    return seconds
+
+
 def count(value: str) -> int:
     """Read a whole number above 0."""
     if not value.strip().isdecimal() or int(value) < 1:

@@ -61,6 +61,16 @@ class SharingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockConfig:
+    """Where locks hold (``service``, ``auto``, ``local``), and their times in seconds."""
+
+    locks: str = "service"
+    lock_session_ttl: int = 60
+    lock_timeout: float | None = None
+    break_foreign_leases: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageConfig:
     """Where caches and unsent data live, and how large they may become, in bytes."""
 
@@ -103,6 +113,7 @@ class MountConfig:
     credentials: CredentialSources
     presentation: PresentationConfig
     sharing: SharingConfig
+    locks: LockConfig
     storage: StorageConfig
     limits: LimitConfig
     log: LogConfig
@@ -198,6 +209,7 @@ def build_mount(
         credentials=credential_sources(flags, environment, file, name),
         presentation=_presentation(values),
         sharing=_take(SharingConfig, values),
+        locks=_take(LockConfig, values),
         storage=_storage(values, base),
         limits=_take(LimitConfig, values),
         log=log_config(values),

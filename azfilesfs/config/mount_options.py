@@ -12,6 +12,7 @@ FILES: Final = "how files appear"
 SHARING: Final = "sharing with others"
 STORAGE: Final = "local storage"
 LIMITS: Final = "limits"
+LOCKS: Final = "locks"
 RUNNING: Final = "running"
 
 CREDENTIAL_OPTIONS: Final = (
@@ -172,6 +173,38 @@ _SHARING_OPTIONS: Final = (
     ),
 )
 
+_LOCK_OPTIONS: Final = (
+    option(
+        "locks",
+        LOCKS,
+        "where flock and fcntl locks hold: between all mounts of the share, by the service; on "
+        "this mount alone where the service refuses that (auto); on this mount alone",
+        choices=("service", "auto", "local"),
+        default="service",
+    ),
+    option(
+        "lock-session-ttl",
+        LOCKS,
+        "how long after its last sign of life the locks of a mount are taken over by others, in "
+        "whole seconds",
+        convert=convert.lock_ttl,
+        default="60",
+        metavar="SECONDS",
+    ),
+    option(
+        "lock-timeout",
+        LOCKS,
+        "how long a blocking attempt may wait for a lock; without it for ever",
+        convert=convert.positive_duration,
+        metavar="SECONDS",
+    ),
+    switch(
+        "break-foreign-leases",
+        LOCKS,
+        "break leases of other programs that are in the way of a lock, rather than wait for them",
+    ),
+)
+
 _STORAGE_OPTIONS: Final = (
     option(
         "cache-dir",
@@ -312,6 +345,7 @@ MOUNT_OPTIONS: Final = (
     *CREDENTIAL_OPTIONS,
     *_FILE_OPTIONS,
     *_SHARING_OPTIONS,
+    *_LOCK_OPTIONS,
     *_STORAGE_OPTIONS,
     *_LIMIT_OPTIONS,
     *RUNNING_OPTIONS,
@@ -327,5 +361,5 @@ REFUSED_SECRETS: Final = {
 }
 """Flags that would show a secret to every user of the machine, and what to use instead."""
 
-NOT_YET: Final = ("record", "replay", "oauth", "identity", "auth-mode", "single-writer", "locks")
+NOT_YET: Final = ("record", "replay", "oauth", "identity", "auth-mode", "single-writer")
 """Flags of what is planned and not there."""

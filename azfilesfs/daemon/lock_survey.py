@@ -36,7 +36,7 @@ from azfilesfs.vfs.locks.names import (
     lease_id,
 )
 from azfilesfs.vfs.locks.requests import Entry
-from azfilesfs.vfs.namespace import PRIVATE_DIRECTORY
+from azfilesfs.vfs.types import PRIVATE_DIRECTORY
 
 State = Literal["alive", "stale", "dead", "unknown"]
 T = TypeVar("T")

@@ -36,9 +36,10 @@ from azfilesfs.client import (
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import MountConfig
 from azfilesfs.daemon.allocator import Allocator, trimmed_at_rest
-from azfilesfs.daemon.control import KernelLocks, serve_control
+from azfilesfs.daemon.control import serve_control
 from azfilesfs.daemon.credentials import ReloadingCredentials
 from azfilesfs.daemon.directories import MountDirectories
+from azfilesfs.daemon.locking import lock_options, lock_requests, lock_source
 from azfilesfs.daemon.notify import ServiceManager
 from azfilesfs.daemon.registry import StatusFile
 from azfilesfs.daemon.shutdown import Shutdown, receive_signals
@@ -139,6 +140,7 @@ def filesystem_options(config: MountConfig, credential: Credential) -> VfsOption
         max_cached_names=limits.max_names,
         slowest_upload=min(MIB, (limits.limit_write or math.inf) / _UPLOADS_AT_ONCE),
         host_name=socket.gethostname(),
+        locks=lock_options(config.locks),
     )
 
 
@@ -248,8 +250,10 @@ async def _layers(
                 staging=staging,
                 kernel=notifier,
                 session_record=directories.state / _SESSION_RECORD,
+                lock_observer=telemetry.locks,
             )
         )
+        filesystem.locks.mountpoint = os.fspath(config.mountpoint)
         telemetry.watch(filesystem, cache, notifier, service, config.limits.max_connections)
         yield filesystem
 
@@ -311,8 +315,12 @@ async def _serve_kernel(mount: _Mount, stopping: Stopping) -> None:
         read_only=mount.filesystem.read_only,
         no_exec=config.presentation.no_exec,
     )
+    operations = Operations(mount.filesystem, guard)
     try:
-        with mounted(Operations(mount.filesystem, guard), options, mount.notifier) as session:
+        with (
+            lock_requests(mount.filesystem, operations, guard) as dispatcher,
+            mounted(operations, options, mount.notifier, dispatcher) as session,
+        ):
             await _serve_session(mount, session, stopping)
     except MountFailed as error:
         raise CommandFailed(
@@ -327,7 +335,8 @@ async def _serve_session(mount: _Mount, session: Session, stopping: Stopping) ->
             await session.serve(task_status=task_status)
             inner.cancel_scope.cancel()
 
-        await inner.start(serve_control, mount.parts.directories.state, KernelLocks())
+        source = lock_source(mount.filesystem)
+        await inner.start(serve_control, mount.parts.directories.state, source)
         await inner.start(serve_to_the_end)
         inner.start_soon(stopping.end_session_when_asked, session)
         stopping.serving()

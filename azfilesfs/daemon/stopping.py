@@ -24,6 +24,8 @@ _SENDING_SECONDS: Final = 20.0
 """Of the time for stopping at most this is kept for sending after open files were served."""
 
 _PROGRESS_SECONDS: Final = 0.5
+_LOCKS_SECONDS: Final = 10.0
+"""For giving locks back at the service; what is left then, the next to want them finds out."""
 
 
 class Stopping:
@@ -109,6 +111,8 @@ class Stopping:
                 with trio.CancelScope(deadline=self._deadline) as sending:
                     nursery.start_soon(self._cancel_when_abandoned, sending)
                     left = await self._filesystem.drain()
+                    with trio.move_on_after(_LOCKS_SECONDS):
+                        await self._filesystem.end_locks()
                 nursery.cancel_scope.cancel()
         return left
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
@@ -74,6 +74,8 @@ class PyfuseNotifier:
         self._dropping = 0
         self._wakeup = trio.Event()
         self._attached = False
+        self._counting = threading.Lock()
+        self._threads = 0
         self._idle = threading.Event()
         self._idle.set()
         self.dropped = 0
@@ -106,6 +108,16 @@ class PyfuseNotifier:
         """Drop the kernel's entry for a name, soon."""
         self._enqueue(self._names, _Name(parent, name))
 
+    async def drop_pages(self, ino: int) -> None:
+        """Drop the kernel's pages and attributes of an inode, and wait for that.
+
+        In a thread of its own, which may be left in the kernel by a cancellation. Waits for reads
+        of the file that are under way, so who waits here must hold nothing that those need.
+        """
+        if self._attached:
+            self._enter()
+            await trio.to_thread.run_sync(self._drop, [_Pages(ino)], abandon_on_cancel=True)
+
     def _enqueue(self, queue: dict[_T, None], item: _T) -> None:
         if not self._attached or item in queue:
             return
@@ -123,7 +135,7 @@ class PyfuseNotifier:
             await self._wakeup.wait()
             self._wakeup = trio.Event()
             while batch := self._next_batch():
-                self._idle.clear()
+                self._enter()
                 self._dropping = len(batch)
                 await trio.to_thread.run_sync(self._drop, batch, abandon_on_cancel=True)
                 self._dropping = 0
@@ -138,16 +150,27 @@ class PyfuseNotifier:
                 del self._names[item]
         return batch
 
-    def _drop(self, batch: list[_Pages | _Name]) -> None:
+    def _drop(self, batch: Sequence[_Pages | _Name]) -> None:
         try:
             for item in batch:
                 if self._attached:
                     _quietly(item.drop)
         finally:
-            self._idle.set()
+            self._leave()
+
+    def _enter(self) -> None:
+        with self._counting:
+            self._threads += 1
+            self._idle.clear()
+
+    def _leave(self) -> None:
+        with self._counting:
+            self._threads -= 1
+            if not self._threads:
+                self._idle.set()
 
     def wait_idle(self, seconds: float) -> bool:
-        """Wait for a thread left behind in the kernel; blocks, for use after ``run`` has ended."""
+        """Wait for threads left behind in the kernel; blocks, for use after ``run`` has ended."""
         return self._idle.wait(seconds)
 
 

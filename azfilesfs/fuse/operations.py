@@ -24,6 +24,7 @@ from pyfuse3 import (
 from azfilesfs.fuse.attributes import changes, entry_attributes, file_info, statvfs
 from azfilesfs.fuse.guard import Guard, guarded, guarded_silently
 from azfilesfs.fuse.protocol import Filesystem
+from azfilesfs.fuse.requests import Closing
 
 _DOTS = (b".", b"..")
 
@@ -32,12 +33,18 @@ def _do_nothing() -> None:
     """Stand in until somebody wants to know of the start."""
 
 
+def _know_nothing(handle: int) -> Closing | None:
+    """Stand in where no operation table tells what pyfuse3 does not pass on."""
+    return None
+
+
 class Operations(pyfuse3.Operations):
     """The handlers of one mount.
 
     Attributes:
         guard: what every handler runs under.
         on_init: called once, when the kernel has asked for the first time; must not raise.
+        closing: tells, at the very beginning of a flush or release, what pyfuse3 does not.
     """
 
     # A lookup of "." or ".." comes from NFS exports only, which need more than that.
@@ -52,6 +59,7 @@ class Operations(pyfuse3.Operations):
         self._fs = filesystem
         self.guard = guard
         self.on_init: Callable[[], None] = _do_nothing
+        self.closing: Callable[[int], Closing | None] = _know_nothing
 
     def init(self) -> None:
         """Take note that the kernel and we have agreed on the protocol."""
@@ -154,7 +162,8 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def flush(self, fh: int) -> None:
         """Answer a close(2)."""
-        await self._fs.flush(fh)
+        closing = self.closing(fh)
+        await self._fs.flush(fh, closing.owner if closing is not None else None)
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:

@@ -70,8 +70,8 @@ class Filesystem(Protocol):
         """Take all of ``data`` and answer its length."""
         ...
 
-    def flush(self, handle: int) -> Awaitable[None]:
-        """Do what close(2) promises."""
+    def flush(self, handle: int, lock_owner: int | None) -> Awaitable[None]:
+        """Do what close(2) promises; ``lock_owner`` loses its fcntl locks on the file."""
         ...
 
     def fsync(self, handle: int) -> Awaitable[None]:

@@ -14,6 +14,7 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.locking.patience import with_patience
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.types import SetAttr
 from azfilesfs.vfs.upload import merged
@@ -85,7 +86,10 @@ class AttributeChanger:
                 inode.dirty.set_times(mtime_ns, now)
                 inode.changes += 1
             elif inode.place is not Place.GONE:
-                await self._send_times(inode, floor_to_tick(mtime_ns), floor_to_tick(now))
+                mtime, ctime = floor_to_tick(mtime_ns), floor_to_tick(now)
+                await with_patience(
+                    self._context, inode, lambda: self._send_times(inode, mtime, ctime)
+                )
             else:
                 raise VfsError(errno.ESTALE, "the file was removed or replaced")
 

@@ -60,26 +60,39 @@ class ConflictResolver:
 
     # -- fail ------------------------------------------------------------------------------------
 
-    def give_up(self, inode: Inode, dirty: DirtyFile, remote: Properties | None) -> VfsError:
+    def give_up(
+        self,
+        inode: Inode,
+        dirty: DirtyFile,
+        remote: Properties | None,
+        *,
+        lost_lock: str | None = None,
+    ) -> VfsError:
         """Move the local changes to the kept records; the inode shows the remote file from now on.
 
-        Every handle that is open for writing reports ESTALE from now on, for its program believes
-        in bytes that are not there.
+        ``lost_lock`` says that a lock which protected them was lost: then that is the reason, and
+        EIO the answer.
+
+        Every handle that is open for writing reports the failure from now on, for its program
+        believes in bytes that are not there.
         """
-        what = "was changed" if remote is not None else "was removed"
+        change = "was changed" if remote is not None else "was removed"
+        what = lost_lock or f"the file {change} by another client"
         try:
-            record = dirty.staged.keep(f"the file {what} by another client")
+            record = dirty.staged.keep(what)
         except OSError as error:
             _LOG.error("the changes of %r cannot be kept: %s", str(dirty.staged.path), error)
             return VfsError(errno.EIO, f"the staging area: {error}")
-        reason = (
-            f"it {what} by another client; the local changes are kept: "
-            f"azfilesfs recover show {record.id}"
-        )
+        reason = f"{what}; the local changes are kept: azfilesfs recover show {record.id}"
         number = errno.EEXIST if dirty.exclusive and dirty.base is None else errno.ESTALE
+        if lost_lock is not None:
+            number = errno.EIO
         failure = VfsError(number, reason, logging.WARNING)
         _LOG.warning("conflict on %r: %s", str(record.path), reason)
-        self._leave(inode, remote)
+        if lost_lock is not None:
+            self._forget(inode)
+        else:
+            self._leave(inode, remote)
         for handle in self._context.handles.of(inode):
             if handle.writable:
                 handle.error = failure
@@ -91,6 +104,17 @@ class ConflictResolver:
         # meanwhile.
         if inode.dirty is not None and inode.place is Place.LINKED and not inode.is_locked:
             self.give_up(inode, inode.dirty, None)
+
+    def _forget(self, inode: Inode) -> None:
+        """Let the inode show the remote file, of which nothing new is known; a new file is gone."""
+        if inode.place is Place.LOCAL:
+            self._leave(inode, None)
+            return
+        inode.dirty = None
+        inode.changes += 1
+        inode.checked_at = float("-inf")
+        inode.created_here = False
+        self._context.kernel.forget_pages(inode.number)
 
     def _leave(self, inode: Inode, remote: Properties | None) -> None:
         inode.dirty = None

@@ -31,6 +31,8 @@ class DirtyFile:
         error: why the last upload failed; None after a success.
         exclusive: whether the file was opened with O_EXCL and decided here, so that a collision is
             EEXIST.
+        under_lock: whether anything was written while this mount held locks: what those protect is
+            not sent once they are lost.
         started: whether requests of an upload that failed may have changed the remote file already.
         blank: where the service has zeros for certain: where our own requests made the file longer
             and no range was sent since.
@@ -41,7 +43,7 @@ class DirtyFile:
     __slots__ = (
         "_passes", "_rewritten", "absent_since", "base", "base_write_ns", "blank", "ctime_ns",
         "error", "exclusive", "metadata_changed",
-        "mtime_ns", "remote_size", "resized", "sent_write_ns", "staged", "started",
+        "mtime_ns", "remote_size", "resized", "sent_write_ns", "staged", "started", "under_lock",
     )  # fmt: skip
 
     def __init__(self, staged: StagedFile, base: Validator | None, remote_size: int) -> None:
@@ -56,6 +58,7 @@ class DirtyFile:
         self.error: VfsError | AzureFilesError | None = None
         self.exclusive = False
         self.started = False
+        self.under_lock = False
         self.base_write_ns: int | None = None
         self.sent_write_ns: set[int] = set()
         self.blank = ExtentMap()

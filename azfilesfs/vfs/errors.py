@@ -12,6 +12,9 @@ from typing import Final
 from azfilesfs import errors as e
 from azfilesfs.model.names import InvalidEncoding
 
+LOST_LOCK: Final = "a lock was lost: another mount may hold it now"
+"""The reason of everything that fails because a lock of this mount was taken over or broken."""
+
 
 class VfsError(Exception):
     """An operation failed with an errno; the only exception that leaves the filesystem.

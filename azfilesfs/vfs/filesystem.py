@@ -12,42 +12,44 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import wraps
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 import trio
 
 from azfilesfs.cache import BlockCache
 from azfilesfs.client import ShareClient
-from azfilesfs.errors import AzureFilesError
 from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs.attributes import AttributeView
 from azfilesfs.vfs.capacity import Capacity
 from azfilesfs.vfs.changing import AttributeChanger
 from azfilesfs.vfs.conflicts import ConflictResolver
-from azfilesfs.vfs.context import Context
+from azfilesfs.vfs.context import Context, Lower
 from azfilesfs.vfs.directories import DirectoryReader
-from azfilesfs.vfs.errors import VfsError, to_vfs_error
+from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.gate import PathGate
-from azfilesfs.vfs.handles import FileHandle, HandleTable
-from azfilesfs.vfs.inodes import Inode, InodeTable, Place
+from azfilesfs.vfs.handles import FileHandle
+from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.links import Links
+from azfilesfs.vfs.locking.effects import ContentEffects
+from azfilesfs.vfs.locking.journal import LockJournal
+from azfilesfs.vfs.locking.manager import LockManager
+from azfilesfs.vfs.locking.requests import LockRequests
+from azfilesfs.vfs.locks.observer import LockObserver, NoLockObserver
 from azfilesfs.vfs.making import Maker
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.opening import Opener
 from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.promises import send_acknowledged
-from azfilesfs.vfs.reader import BlockReader
 from azfilesfs.vfs.reading import FileReader
 from azfilesfs.vfs.removal import Remover
 from azfilesfs.vfs.renaming import Renamer
 from azfilesfs.vfs.staging import StagingArea
 from azfilesfs.vfs.sweeper import Sweeper
-from azfilesfs.vfs.tree import Tree
+from azfilesfs.vfs.translation import translated
 from azfilesfs.vfs.types import (
     DirEntry,
     Entry,
@@ -58,26 +60,10 @@ from azfilesfs.vfs.types import (
     VfsOptions,
 )
 from azfilesfs.vfs.upload import Uploader
-from azfilesfs.vfs.writing import Writer, staging_error
+from azfilesfs.vfs.writing import Writer
 
+_LOCK_JOURNAL = "locks"
 _LOG = logging.getLogger(__name__)
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def _translated(operation: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
-    """Let nothing but VfsError out of an operation that fails at the service or the local disk."""
-
-    @wraps(operation)
-    async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return await operation(*args, **kwargs)
-        except AzureFilesError as error:
-            raise to_vfs_error(error) from error
-        except OSError as error:
-            raise staging_error(error) from error
-
-    return wrapper
 
 
 class FsStatistics(NamedTuple):
@@ -105,6 +91,9 @@ class FileSystem:
         uploader = Uploader(context)
         conflicts = ConflictResolver(context, uploader)
         self._flusher = Flusher(context, uploader, conflicts)
+        effects = ContentEffects(context, self._namespace, self._flusher, conflicts)
+        context.locks.attach(effects, context.inodes)
+        self.locks = LockRequests(context)
         self._writer = Writer(context, self._flusher)
         self._reader = FileReader(context, self._namespace)
         self._opener = Opener(context, self._namespace, self._writer, self._flusher, self._private)
@@ -130,31 +119,26 @@ class FileSystem:
         staging: StagingArea,
         kernel: KernelNotifier,
         session_record: Path,
+        lock_observer: LockObserver | None = None,
     ) -> AsyncIterator[FileSystem]:
         """Run a filesystem over a directory of a share.
 
         Leaving the block ends its uploads where they are: ``drain`` first. What is dirty then stays
             in the staging area.
-        ``session_record`` is a file in the mount's state directory that outlives a crash.
+        ``session_record`` is a file in the mount's state directory that outlives a crash; the
+            journal of locks lies beside it.
         """
         async with trio.open_nursery() as nursery:
-            context = Context(
-                share=share,
-                options=options,
-                tree=Tree(options, InodeTable(root), cache, kernel),
-                handles=HandleTable(),
-                gate=PathGate(),
-                cache=cache,
-                reader=BlockReader(
-                    share, cache, readahead_blocks=options.readahead_blocks, nursery=nursery
-                ),
-                staging=staging,
-                kernel=kernel,
-                nursery=nursery,
-            )
+            journal = LockJournal(session_record.with_name(_LOCK_JOURNAL))
+            gate = PathGate()
+            locks = LockManager(share, gate, journal, options.locks, nursery)
+            locks.observe(lock_observer or NoLockObserver())
+            lower = Lower(share.fenced(locks.fence), cache, staging, kernel)
+            context = Context.build(root, options, lower, locks, gate)
             filesystem = cls(context, session_record)
             nursery.start_soon(filesystem._flusher.retry_failed)
             nursery.start_soon(Sweeper(context).run)
+            nursery.start_soon(locks.run)
             if not options.read_only:
                 nursery.start_soon(filesystem._sweep_earlier)
             try:
@@ -169,7 +153,7 @@ class FileSystem:
         """Whether nothing can be changed through this filesystem."""
         return self._context.options.read_only
 
-    @_translated
+    @translated
     async def check(self) -> None:
         """Ask the service for the root directory, so that a wrong name or credential is found
         before the mount. Then send what an earlier process had acknowledged.
@@ -194,6 +178,10 @@ class FileSystem:
             await self._private.sweep()
         return unsent
 
+    async def end_locks(self) -> None:
+        """Give up what is locked at the service and end the session there; the caller limits it."""
+        await self._context.locks.end()
+
     async def _sweep_earlier(self) -> None:
         """Remove what a crash of an earlier mount left in our directory on the share."""
         try:
@@ -213,14 +201,14 @@ class FileSystem:
 
     # -- names and attributes --------------------------------------------------------------------
 
-    @_translated
+    @translated
     async def lookup(self, parent: int, name: bytes) -> Entry:
         """Find a name; raises the inode's lookup count."""
         directory = self._inode(parent)
         inode = await self._namespace.lookup(directory, name)
         return await self._known(inode, exact_name=self._context.tree.is_stored(inode, name))
 
-    @_translated
+    @translated
     async def getattr(self, ino: int) -> Entry:
         """Return the attributes of an inode."""
         inode = self._inode(ino)
@@ -231,7 +219,7 @@ class FileSystem:
         await self._links.recognise(inode)
         return self._attributes.entry(inode)
 
-    @_translated
+    @translated
     async def setattr(self, ino: int, changes: SetAttr, handle: int | None) -> Entry:
         """Change size, times, mode or owner."""
         inode = self._inode(ino)
@@ -241,7 +229,7 @@ class FileSystem:
         await self._links.recognise(inode)
         return self._attributes.entry(inode)
 
-    @_translated
+    @translated
     async def readlink(self, ino: int) -> bytes:
         """Return the target of a symbolic link."""
         inode = self._inode(ino)
@@ -250,29 +238,29 @@ class FileSystem:
             raise VfsError(errno.EINVAL, "it is not a symbolic link")
         return inode.link
 
-    @_translated
+    @translated
     async def mkdir(self, parent: int, name: bytes) -> Entry:
         """Make a directory; raises its lookup count."""
         return await self._known(await self._maker.mkdir(self._inode(parent), name))
 
-    @_translated
+    @translated
     async def symlink(self, parent: int, name: bytes, target: bytes) -> Entry:
         """Make a symbolic link; raises its lookup count."""
         return await self._known(await self._maker.symlink(self._inode(parent), name, target))
 
-    @_translated
+    @translated
     async def unlink(self, parent: int, name: bytes) -> None:
         """Remove a file."""
         self._check_writable()
         await self._remover.unlink(self._inode(parent), name)
 
-    @_translated
+    @translated
     async def rmdir(self, parent: int, name: bytes) -> None:
         """Remove an empty directory."""
         self._check_writable()
         await self._remover.rmdir(self._inode(parent), name)
 
-    @_translated
+    @translated
     async def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int
     ) -> None:
@@ -296,12 +284,12 @@ class FileSystem:
 
     # -- files -----------------------------------------------------------------------------------
 
-    @_translated
+    @translated
     async def open_file(self, ino: int, flags: int) -> OpenResult:
         """Open an existing file with open(2) flags."""
         return await self._opener.open_file(self._inode(ino), flags)
 
-    @_translated
+    @translated
     async def create(self, parent: int, name: bytes, flags: int) -> tuple[OpenResult, Entry]:
         """Open a file, making it where there is none; raises its lookup count."""
         inode, handle, keep_cache = await self._opener.create(self._inode(parent), name, flags)
@@ -310,7 +298,7 @@ class FileSystem:
             inode, exact_name=self._context.tree.is_stored(inode, name)
         )
 
-    @_translated
+    @translated
     async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
         """Return up to ``size`` bytes, fewer only at the end of the file."""
         opened = self._handles.file(handle)
@@ -318,26 +306,35 @@ class FileSystem:
             raise VfsError(errno.EBADF, "the file is not open for reading")
         return await self._reader.read(opened, offset, size)
 
-    @_translated
+    @translated
     async def write(self, handle: int, offset: int, data: bytes) -> int:
         """Take bytes over; durable after fsync or close."""
         opened = self._file_to_write(handle)
         return await self._writer.write(opened, offset, data)
 
-    @_translated
-    async def flush(self, handle: int) -> None:
-        """Answer close(2)."""
-        await self._opener.flush(self._handles.file(handle))
+    @translated
+    async def flush(self, handle: int, lock_owner: int | None = None) -> None:
+        """Answer close(2); ``lock_owner`` loses its fcntl locks on the file."""
+        opened = self._handles.file(handle)
+        try:
+            await self._opener.flush(opened)
+        finally:
+            if lock_owner is not None:
+                await self._context.locks.flushed(opened.inode, handle, lock_owner)
 
-    @_translated
+    @translated
     async def fsync(self, handle: int) -> None:
         """Answer fsync(2)."""
         await self._opener.fsync(self._handles.file(handle))
 
-    @_translated
+    @translated
     async def release(self, handle: int) -> None:
         """End an open file description."""
-        await self._opener.release(handle)
+        inode = self._handles.file(handle).inode
+        try:
+            await self._opener.release(handle)
+        finally:
+            await self._context.locks.released(inode, handle)
 
     # -- directories -----------------------------------------------------------------------------
 
@@ -345,7 +342,7 @@ class FileSystem:
         """Open a directory."""
         return self._directories.open(self._inode(ino))
 
-    @_translated
+    @translated
     async def readdir(self, handle: int, offset: int) -> Iterator[DirEntry]:
         """Return the entries from an offset on, 0 for a new snapshot; without ``.`` and ``..``.
 
@@ -363,7 +360,9 @@ class FileSystem:
 
     async def releasedir(self, handle: int) -> None:
         """Close a directory."""
+        inode = self._handles.directory(handle).inode
         self._directories.release(handle)
+        await self._context.locks.released(inode, handle)
 
     async def fsyncdir(self, handle: int) -> None:
         """Do nothing: names are on the service when the call that changed them returns."""

@@ -22,8 +22,9 @@ from azfilesfs.vfs.behind import WriteBehind
 from azfilesfs.vfs.conflicts import ConflictResolver
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
-from azfilesfs.vfs.errors import VfsError, to_vfs_error
+from azfilesfs.vfs.errors import LOST_LOCK, VfsError, to_vfs_error
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.locking.patience import with_patience
 from azfilesfs.vfs.upload import Conflict, Plan, Uploader, carried
 
 RETRY_SECONDS = 15.0
@@ -74,6 +75,8 @@ class Flusher:
         self._background: dict[Inode, _Job] = {}
         self._running: set[_Job] = set()
         self._behind = WriteBehind(context, self)
+        self._passes: dict[Inode, trio.CancelScope] = {}
+        self._aborted: set[Inode] = set()
 
     async def flush(self, inode: Inode) -> None:
         """Wait until everything that is dirty in a file now is on the service.
@@ -148,6 +151,18 @@ class Flusher:
         """Start an upload that nobody waits for."""
         if inode.dirty is not None and inode not in self._queued:
             self._start(inode, only_full_ranges=False)
+
+    def abort(self, inode: Inode) -> bool:
+        """End an upload that is under way because the lock that protected it is lost.
+
+        No further request of it is sent, and its bytes are kept for recovery. False: there is none.
+        """
+        scope = self._passes.get(inode)
+        if scope is None:
+            return False
+        self._aborted.add(inode)
+        scope.cancel()
+        return True
 
     def _start(self, inode: Inode, *, only_full_ranges: bool) -> _Job:
         job = _Job(inode, only_full_ranges=only_full_ranges)
@@ -226,19 +241,26 @@ class Flusher:
             plan = Plan.of(dirty)
         dirty.begin_pass()
         try:
-            with trio.fail_after(self._deadline(plan)):
-                properties = await self._upload(inode, dirty, plan)
+            with trio.fail_after(self._deadline(plan)) as scope:
+                self._passes[inode] = scope
+                properties = await with_patience(
+                    self._context, inode, lambda: self._upload(inode, dirty, plan)
+                )
         except VfsError:
             if inode.dirty is dirty and inode.place is Place.GONE:
                 raise self._conflicts.give_up(inode, dirty, None) from None
             raise
         except (AzureFilesError, trio.TooSlowError, OSError) as error:
+            if inode in self._aborted:
+                raise self._conflicts.give_up(inode, dirty, None, lost_lock=LOST_LOCK) from error
             dirty.error = failure = _as_vfs_error(error)
             _LOG.log(
                 failure.log_level, "%r is not on the service: %s", _shown(inode), failure.reason
             )
             raise failure from error
         finally:
+            self._passes.pop(inode, None)
+            self._aborted.discard(inode)
             dirty.end_pass()
         if inode.dirty is dirty:
             self._uploaded(inode, dirty, plan, properties)

@@ -20,9 +20,11 @@ class FileHandle:
     Attributes:
         error: latched when the changes made through this handle were given up; every later write,
             fsync and close reports it.
+        lost: latched when a lock that was taken through this handle was lost; reads fail as well,
+            until it is taken again.
     """
 
-    __slots__ = ("append", "error", "inode", "pattern", "readable", "writable")
+    __slots__ = ("append", "error", "inode", "lost", "pattern", "readable", "writable")
 
     def __init__(self, inode: Inode, flags: int, pattern: AccessPattern) -> None:
         mode = flags & os.O_ACCMODE
@@ -32,6 +34,7 @@ class FileHandle:
         self.append = bool(flags & os.O_APPEND)
         self.pattern = pattern
         self.error: VfsError | None = None
+        self.lost: VfsError | None = None
 
     def place(self, offset: int, size: int) -> int:
         """Return where a write request goes in a file of ``size`` bytes.
@@ -46,8 +49,9 @@ class FileHandle:
 
     def check(self) -> None:
         """Raise the latched error, if there is one."""
-        if self.error is not None:
-            raise VfsError(self.error.errno, self.error.reason)
+        error = self.error or self.lost
+        if error is not None:
+            raise VfsError(error.errno, error.reason)
 
 
 class DirectoryHandle:
@@ -82,6 +86,17 @@ class HandleTable:
         self._directories[self._last] = handle
         handle.inode.handles += 1
         return self._last
+
+    def find(self, number: int) -> FileHandle | None:
+        """Find an open file; None if there is none."""
+        return self._files.get(number)
+
+    def inode_of(self, number: int) -> Inode:
+        """Find what is open, a file or a directory; EBADF if there is nothing."""
+        handle = self._files.get(number) or self._directories.get(number)
+        if handle is None:
+            raise VfsError(errno.EBADF, "no such handle")
+        return handle.inode
 
     def file(self, number: int) -> FileHandle:
         """Find an open file; EBADF if there is none."""

@@ -24,8 +24,8 @@ from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.listings import DirectoryLoad, DirectoryView
 from azfilesfs.vfs.loading import MISSING, DirectoryLoader
 from azfilesfs.vfs.prefetch import Prefetcher
+from azfilesfs.vfs.types import PRIVATE_DIRECTORY
 
-PRIVATE_DIRECTORY = ".azfilesfs"
 _ATTEMPTS = 3
 _LOG = logging.getLogger(__name__)
 _NEVER = float("-inf")

@@ -92,6 +92,8 @@ class Opener:
     def _must_ask(self, inode: Inode) -> bool:
         if inode.dirty is not None or inode.place is not Place.LINKED:
             return False
+        if inode.lease_id is not None:
+            return False  # nobody else can have changed it
         if self._context.options.consistency is Consistency.TTL:
             return not self._context.tree.is_known(inode)
         return True

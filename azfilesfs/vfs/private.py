@@ -30,7 +30,7 @@ from azfilesfs.errors import (
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
-from azfilesfs.vfs.namespace import PRIVATE_DIRECTORY
+from azfilesfs.vfs.types import PRIVATE_DIRECTORY
 
 _ROOT = SharePath((PRIVATE_DIRECTORY,))
 _TEMPORARY = _ROOT.child("tmp")

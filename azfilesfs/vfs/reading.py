@@ -11,6 +11,7 @@ from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.handles import FileHandle
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.locking.patience import with_patience
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.source import InodeSource
 
@@ -32,6 +33,14 @@ class FileReader:
                 changing.
             AzureFilesError: the service could not be read.
         """
+        if handle.lost is not None:
+            raise VfsError(handle.lost.errno, handle.lost.reason)
+        data = await self._read(handle, offset, size)
+        if self._context.locks.must_confirm(handle.inode):
+            await self._context.locks.confirm(handle.inode)
+        return data
+
+    async def _read(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
         inode = handle.inode
         while (dirty := inode.dirty) is not None:
             window = ByteRange(offset, max(offset, min(offset + size, dirty.size)))
@@ -78,7 +87,11 @@ class FileReader:
     async def _fetch(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
         source = InodeSource(self._context, handle.inode)
         try:
-            return await self._context.reader.read(source, offset, size, handle.pattern)
+            return await with_patience(
+                self._context,
+                handle.inode,
+                lambda: self._context.reader.read(source, offset, size, handle.pattern),
+            )
         except _MISSING:
             self._context.tree.lose(handle.inode)
             raise VfsError(errno.ESTALE, "the file was removed by another client") from None

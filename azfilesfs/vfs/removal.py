@@ -13,6 +13,7 @@ from azfilesfs.errors import AzureFilesError, DirectoryNotFound, FileNotFound, P
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.locking.patience import with_patience
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
 
@@ -52,9 +53,10 @@ class Remover:
         """Remove a file's name; the caller holds its lock."""
         if inode.place is Place.LINKED:
             if inode.handles:
-                await self._park(inode)
+                await with_patience(self._context, inode, lambda: self._park(inode))
+                self._context.locks.relocated()
                 return
-            await self._delete(inode)
+            await with_patience(self._context, inode, lambda: self._delete(inode))
         self.forget(inode)
 
     def forget(self, inode: Inode) -> None:

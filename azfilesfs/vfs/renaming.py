@@ -19,6 +19,7 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.locking.patience import with_patience
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.removal import Remover, discard_nameless
@@ -127,7 +128,11 @@ class Renamer:
                 return False
             if target is not None and not target.is_named:
                 return False
-            await self._replace(source, new_parent, name, target, keeps_target)
+            await with_patience(
+                self._context,
+                source,
+                lambda: self._replace(source, new_parent, name, target, keeps_target),
+            )
         if target is not None:
             await discard_nameless(self._context, target)
         return True
@@ -180,6 +185,7 @@ class Renamer:
         """Take the name from a file that the service has replaced."""
         if target is None or not target.is_named:
             return
+        self._context.locks.vanished(target)
         if copy is None:
             self._remover.forget(target)
             return
@@ -233,3 +239,4 @@ class Renamer:
         self._context.tree.added(source)
         self._context.tree.touched(new_parent)
         self._context.tree.relocate(source)
+        self._context.locks.relocated()

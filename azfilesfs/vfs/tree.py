@@ -51,11 +51,12 @@ class Tree:
     def is_known(self, inode: Inode) -> bool:
         """Tell whether what we know of an inode needs no asking.
 
-        Local, dirty, or within the TTL.
+        Local, dirty, leased by this mount, or within the TTL.
         """
         return (
             inode.place is Place.LOCAL
             or inode.dirty is not None
+            or inode.lease_id is not None
             or trio.current_time() < self.believed_until(inode)
         )
 

@@ -5,13 +5,17 @@ Neutral stat structures, options, and the kernel's side as a protocol.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from azfilesfs.model.limits import GIB, MIB
 
 ROOT_INODE: Final = 1
+PRIVATE_DIRECTORY: Final = ".azfilesfs"
+"""In the root of the share, ours alone."""
 
 
 class OnConflict(Enum):
@@ -50,6 +54,32 @@ class Symlinks(Enum):
     OFF = "off"
 
 
+def boot_ns() -> int:
+    """Return a clock in nanoseconds that goes on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOptions:
+    """How locks are kept; seconds.
+
+    Attributes:
+        reach_service: whether they hold between hosts; else between the processes of this mount.
+        fall_back: whether they hold on this mount alone where the service refuses for good.
+        ttl: time to live of the mount's session.
+        timeout: how long a blocking attempt may wait; None: for ever.
+        break_foreign: whether leases of other programs are broken.
+        clock: nanoseconds of a clock that goes on while the machine sleeps.
+    """
+
+    reach_service: bool = True
+    fall_back: bool = False
+    ttl: int = 60
+    timeout: float | None = None
+    break_foreign: bool = False
+    clock: Callable[[], int] = boot_ns
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VfsOptions:
     """How the share is presented. Durations are seconds, sizes bytes, modes permission bits."""
@@ -77,6 +107,7 @@ class VfsOptions:
     max_cached_names: int = 200_000
     readahead_blocks: int = 6
     host_name: str = "localhost"
+    locks: LockOptions = field(default_factory=LockOptions)
 
 
 class Attrs(NamedTuple):
@@ -151,7 +182,7 @@ class StatFs(NamedTuple):
 class KernelNotifier(Protocol):
     """What the filesystem asks of the kernel's caches.
 
-    Never awaits; failures are the notifier's to log.
+    Only ``drop_pages`` awaits; failures are the notifier's to log.
     """
 
     @property
@@ -167,6 +198,12 @@ class KernelNotifier(Protocol):
     def forget_entry(self, parent: int, name: bytes) -> None:
         """Drop the kernel's entry for a name, later, from a worker thread with no lock held."""
 
+    async def drop_pages(self, ino: int) -> None:
+        """Drop the kernel's pages and attributes of an inode and wait until that is done.
+
+        The caller holds nothing that answering a read of the file needs.
+        """
+
 
 class SilentKernel:
     """A notifier for a filesystem without a kernel above it."""
@@ -180,4 +217,7 @@ class SilentKernel:
         """Do nothing."""
 
     def forget_entry(self, parent: int, name: bytes) -> None:
+        """Do nothing."""
+
+    async def drop_pages(self, ino: int) -> None:
         """Do nothing."""

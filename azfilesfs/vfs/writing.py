@@ -31,6 +31,7 @@ class Writer:
         """
         if inode.place is Place.GONE:
             raise VfsError(errno.ESTALE, "the file was removed or replaced by another client")
+        holds_locks = self._context.locks.holds_any
         if inode.dirty is None:
             properties = inode.properties
             base = properties.validator() if properties is not None else None
@@ -46,6 +47,7 @@ class Writer:
             inode.dirty = DirtyFile(staged, base, size)
             if properties is not None:
                 inode.dirty.base_write_ns = properties.last_write_time_ns
+        inode.dirty.under_lock |= holds_locks
         return inode.dirty
 
     async def write(self, handle: FileHandle, offset: int, data: bytes) -> int:

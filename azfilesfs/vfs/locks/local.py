@@ -12,7 +12,7 @@ order alone: processes that wait for each other by other means must not be locke
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
@@ -173,6 +173,11 @@ class LocalLocks:
                 ticket.stand = Stand.GONE
                 file.queue.remove(ticket)
         return self._drop(inode, now_ns, lambda held: held.handle == handle)
+
+    def lose(self, inode: int, lost: Iterable[Held], now_ns: int) -> list[Ticket]:
+        """Drop locks that the service's lock no longer stands behind."""
+        gone = set(lost)
+        return self._drop(inode, now_ns, lambda held: held in gone)
 
     # Order
 

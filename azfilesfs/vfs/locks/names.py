@@ -17,6 +17,7 @@ READERS: Final = "locks"
 
 DEFAULT_TTL_S: Final = 60
 _CLEAN: Final = "clean"
+_WISH: Final = "wish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,32 @@ class Announcement:
         try:
             file_id, session, number = name.split(".")
             return cls(file_id, _session(session), _number(number))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What who waits long puts up beside the announcements: ``<file id>.<session>.wish``.
+
+    It asks the others for a turn, and that is all: whoever takes the exclusive lock finds it in the
+    listing of the readers. It is no announcement, and nothing is kept from anybody by it.
+    """
+
+    file_id: str
+    session: str
+
+    @property
+    def name(self) -> str:
+        """The name in the directory of readers."""
+        return f"{self.file_id}.{self.session}.{_WISH}"
+
+    @classmethod
+    def parse(cls, name: str) -> Wish | None:
+        """Read a name; None where it is not one of ours."""
+        try:
+            file_id, session, kind = name.split(".")
+            return cls(file_id, _session(session)) if kind == _WISH else None
         except ValueError:
             return None
 

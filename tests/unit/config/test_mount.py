@@ -9,7 +9,7 @@ from azfilesfs.config import file as config_file
 from azfilesfs.config.convert import HostPort
 from azfilesfs.config.directories import base_directories, mount_id
 from azfilesfs.config.emulator import build_emulator
-from azfilesfs.config.mount import MountConfig, build_mount, split_share
+from azfilesfs.config.mount import LockConfig, MountConfig, build_mount, split_share
 from azfilesfs.config.mount_options import MOUNT_OPTIONS
 from azfilesfs.errors import ConfigurationError
 
@@ -52,7 +52,8 @@ def test_every_option_arrives():
         "transport": "httpx",
         "max-names": "5", "foreground": "true", "drain-timeout": "30",
         "metrics": "127.0.0.1:9100", "log-level": "debug", "log-format": "json",
-        "log-file": "/l",
+        "log-file": "/l", "locks": "auto", "lock-session-ttl": "6", "lock-timeout": "7",
+        "break-foreign-leases": "true",
     }  # fmt: skip
     by_flag = build({name.replace("-", "_"): text for name, text in texts.items()})
     by_variable = build(
@@ -61,6 +62,11 @@ def test_every_option_arrives():
 
     assert by_flag.presentation == by_variable.presentation
     assert by_flag.sharing == by_variable.sharing
+    assert (
+        by_flag.locks
+        == by_variable.locks
+        == LockConfig(locks="auto", lock_session_ttl=6, lock_timeout=7.0, break_foreign_leases=True)
+    )
     assert by_flag.limits == by_variable.limits
     assert by_flag.log == by_variable.log
     shown = by_flag.presentation

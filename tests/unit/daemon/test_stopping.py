@@ -38,6 +38,9 @@ class FakeFilesystem:
         await trio.sleep(self.seconds)
         return self.left
 
+    async def end_locks(self) -> None:
+        """Hold none."""
+
     def statistics(self) -> FsStatistics:
         """Answer the gauges."""
         return FsStatistics(100, 3, 0, 1, 0)

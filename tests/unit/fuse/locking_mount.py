@@ -145,7 +145,7 @@ class Watched(MemoryFilesystem):
         self._table = table
         self._locks = locks
 
-    async def flush(self, handle: int) -> None:
+    async def flush(self, handle: int, lock_owner: int | None = None) -> None:
         """End the locks that end with a close(2)."""
         closing = self._table.closing(handle)
         assert closing is not None

@@ -175,7 +175,7 @@ class MemoryFilesystem:
         content[offset : offset + len(data)] = data
         return len(data)
 
-    async def flush(self, handle: int) -> None:
+    async def flush(self, handle: int, lock_owner: int | None = None) -> None:
         """Do nothing."""
         self._enter("flush")
 

@@ -78,6 +78,10 @@ class RecordingKernel:
         """Note it."""
         self.entries.append((parent, name))
 
+    async def drop_pages(self, ino: int) -> None:
+        """Note it."""
+        self.pages.append(ino)
+
     def clear(self) -> None:
         """Forget what was told."""
         self.attributes.clear()
@@ -411,7 +415,7 @@ async def mounted(
                 kernel=kernel,
                 session_record=directory / "state" / "sessions",
             ) as fs:
-                program = Program(fs, kernel, share, staging)
+                program = Program(fs, kernel, fs._context.share, staging)
                 yield program
                 if check:
                     await listed(program)
