@@ -307,3 +307,25 @@ async def test_what_is_shown_to_people(app, tmp_path, autojump_clock):
             (row,) = b.program.fs.locks.lock_rows()
             assert (row.remote, row.waiting) == ("wanted", True)
             await a.setlk(here, Mode.NONE)
+
+
+@pytest.mark.semantics("S6.7", "S6.8")
+@LOST
+async def test_a_reader_that_was_cut_off(app, tmp_path, autojump_clock):
+    """What this mount is asked for under a shared lock it answers only while the lock is sure."""
+    async with host(app, tmp_path / "a", ttl=6) as a, host(app, tmp_path / "b", ttl=6) as b:
+        here, there = await a.open(), await b.open()
+        await a.flock(here, fcntl.LOCK_SH)
+        assert await here.read() == b"0" * 10
+        a.line.is_cut = True
+        await b.flock(there, fcntl.LOCK_EX)
+        await there.write(b"1")
+        await b.flock(there, fcntl.LOCK_UN)
+        with expect(errno.EIO):
+            await here.read()
+        a.line.is_cut = False
+        await trio.sleep(10)
+        with expect(errno.EIO):
+            await here.read()
+        await a.flock(here, fcntl.LOCK_SH)
+        assert (await here.read())[:1] == b"1"
