@@ -84,6 +84,7 @@ class LockedFile:
         turn_ns: when the present turn of this mount began; grants: how often the lock was passed on
             in it. It goes on where the lock is taken again at once.
         wished_ns: when others were last asked for a turn, 0 for never.
+        tried, tried_ns: as the machine's, over several locks.
         checked_ns: boot time of the last look for a writer elsewhere; writer_waits: what it showed.
         contended_ns: boot time until which somebody elsewhere is believed to want it too.
     """
@@ -114,6 +115,8 @@ class LockedFile:
         self.grants = 0
         self.wished_ns = 0
         self.met_others = False
+        self.tried: frozenset[str] = frozenset()
+        self.tried_ns = 0
         self.released_ns = 0
         self.contended_ns = 0
         self.checked_ns = 0

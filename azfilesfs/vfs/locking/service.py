@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import trio
 
 from azfilesfs import errors as e
-from azfilesfs.client import ListPage, ShareClient
+from azfilesfs.client import ListPage, Priority, ShareClient, prioritised
 from azfilesfs.model.attributes import FileAttributes
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import Properties
@@ -84,7 +84,7 @@ class LockService:
 
         A cancellation leaves the request on its way.
         """
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds), prioritised(Priority.URGENT):
             try:
                 return await self._dispatch(request, path or SharePath.ROOT)
             except e.AzureFilesError as error:

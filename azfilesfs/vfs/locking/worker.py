@@ -96,6 +96,7 @@ class LockWorker:
     async def run(self, file: LockedFile) -> None:
         """Work until what is held at the service is what is needed."""
         while True:
+            await trio.lowlevel.checkpoint()
             file.changed = trio.Event()
             now_ns = self._clock()
             needed, held = file.needed(self._local, now_ns), file.machine.held
@@ -175,6 +176,8 @@ class LockWorker:
         file.machine = self.machine(file.inode)
         self._begin(file)
         file.machine.lock(needed, self._clock(), wait=self._waits(file))
+        # Dead sessions take nothing new, so they are not tried at each lock anew.
+        file.machine.tried, file.machine.tried_ns = file.tried, file.tried_ns
         await self._drive(file)
         await self._ended(file)
 
@@ -277,6 +280,8 @@ class LockWorker:
                 answer = await self._send(file, action)
                 self._observe(file, answer)
                 machine.answer(answer, self._clock())
+            if machine.tried:
+                file.tried, file.tried_ns = machine.tried, machine.tried_ns
             file.sync_lease()
             self._cancel_unwanted(file)
         await self._unwish(file)
@@ -320,7 +325,7 @@ class LockWorker:
             seconds = max(0.0, (action.until_ns - self._clock()) / SECOND_NS)
         else:
             seconds = file.backoff()
-            if machine.phase is Phase.PAUSE:
+            if machine.phase in (Phase.PAUSE, Phase.READERS):
                 file.meet_others(self._clock())
                 file.refuse_impatient()
                 await self._wish(file)

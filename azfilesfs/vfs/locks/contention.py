@@ -160,6 +160,7 @@ def entries(answer: Answer) -> tuple[Entry, ...]:
 
 
 def tombstones(answer: Answer) -> tuple[Tombstone, ...]:
-    """Return the tombstones of a listing."""
-    found = (Tombstone.parse(entry.name) for entry in entries(answer))
+    """Return the tombstones of a listing, the newest first: what is in the way is likely its."""
+    newest = sorted(entries(answer), key=lambda entry: (-entry.modified_ns, entry.name))
+    found = (Tombstone.parse(entry.name) for entry in newest)
     return tuple(one for one in found if one is not None)

@@ -15,6 +15,7 @@ from azfilesfs.vfs.locks.names import READERS, Announcement
 from azfilesfs.vfs.locks.requests import (
     Acquire,
     Answer,
+    Backoff,
     Delete,
     Done,
     Found,
@@ -81,7 +82,10 @@ class Exclusive(Contention):
             self._list_readers()
 
     def _list_readers(self) -> None:
-        self._ask(Phase.READERS, List(READERS, f"{self.file_id}."))
+        self._ask(Phase.READERS, self._readers_request())
+
+    def _readers_request(self) -> List:
+        return List(READERS, f"{self.file_id}.")
 
     def _on_readers(self, answer: Answer, now_ns: int) -> None:
         found = (Announcement.parse(entry.name) for entry in entries(answer))
@@ -97,11 +101,25 @@ class Exclusive(Contention):
             self._grant_exclusive(now_ns)
 
     def _judge_readers(self, now_ns: int) -> None:
-        if self._unexplained():
+        if not self._unexplained():
+            self._dismiss(now_ns)
+        elif self._may_stay(now_ns):
+            # New readers find the lease and wait, so that those who are there become fewer.
+            self.again, self.action = self._readers_request(), Backoff()
+            self.phase = Phase.READERS
+        else:
             # Also where no session file was seen: a listing may miss one that is being renamed.
             self._blocked(now_ns)
-        else:
-            self._dismiss(now_ns)
+
+    def _may_stay(self, now_ns: int) -> bool:
+        """Tell whether a writer that has made way once keeps the lease while readers leave.
+
+        Not for longer than acquiring may take; and upgrades, which readers wait for, never do.
+        """
+        if self.operation is not Operation.EXCLUSIVE or not self.wait or not self.made_way:
+            return False
+        soon = now_ns - self.tentative_ns < self.session.timings.tentative_ns
+        return soon and self.session.is_valid(now_ns)
 
     def _dismiss(self, now_ns: int) -> None:
         """Remove the announcements of the dead, one by one."""
@@ -140,6 +158,7 @@ class Exclusive(Contention):
             result = Result.DEADLOCK if self.wait else Result.WOULD_BLOCK
             self._undo(After.FINISH, now_ns, result)
         elif self.wait:
+            self.made_way = True
             self._undo(After.RETRY, now_ns)
         else:
             self._undo(After.FINISH, now_ns, Result.WOULD_BLOCK)

@@ -126,6 +126,7 @@ class Machine(ABC):
         changed: the file is not the version that ``etag`` named before the operation.
         tentative_ns: when the request that took the lease was sent.
         tried: dead sessions whose ids were tried since ``tried_ns``.
+        made_way: this attempt has given the lease back once, for readers or for want of it.
     """
 
     session: Session
@@ -156,6 +157,7 @@ class Machine(ABC):
     todo: tuple[tuple[str, int], ...] = ()
     tried: frozenset[str] = frozenset()
     tried_ns: int = 0
+    made_way: bool = False
 
     # What the filesystem asks
 
@@ -248,7 +250,7 @@ class Machine(ABC):
         if self.phase is not Phase.REST:
             raise RuntimeError(f"{self.operation.name} is not over")
         self.operation, self.wait = operation, wait
-        self.cancelled = self.changed = False
+        self.cancelled = self.changed = self.made_way = False
         self.tried, self.tried_ns = frozenset(), 0
         self.result = self.failure = None
 
@@ -275,6 +277,7 @@ class Machine(ABC):
         self.operation, self.result = Operation.NONE, result
         self.readers, self.dead, self.todo = frozenset(), (), ()
         self.tried, self.tried_ns, self.tentative_ns = frozenset(), 0, 0
+        self.made_way = False
 
     def _failed(self, failure: Failed, now_ns: int) -> None:
         """End the operation with a failure from outside the protocol, giving back what it took."""

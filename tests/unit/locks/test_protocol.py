@@ -208,7 +208,7 @@ def test_reader_frees_a_dead_writers_file():
 
 
 def test_cancelled_while_waiting_leaves_nothing():
-    """A waiter that is interrupted rests at once, without lease and announcement."""
+    """A waiter that is interrupted gives back what it keeps, without lease and announcement then."""
     harness = Harness(2)
     harness.take(harness.locks[0], Mode.SHARED)
     waiter = harness.locks[1]
@@ -216,9 +216,34 @@ def test_cancelled_while_waiting_leaves_nothing():
     assert harness.take(waiter, Mode.EXCLUSIVE) is None
     assert isinstance(waiter.action, Backoff)
     waiter.cancel(harness.now)
-    assert waiter.result is Result.CANCELLED
+    assert harness.run(waiter) is Result.CANCELLED
     assert waiter.session.used == frozenset()
     assert harness.service.files[0].lease == ""
+
+
+def test_a_writer_keeps_new_readers_out_while_old_ones_leave():
+    """After it has made way once, a waiting writer keeps the lease, and gets the lock in its turn."""
+    harness = Harness(3)
+    reader, writer, newcomer = harness.locks
+    harness.take(reader, Mode.SHARED)
+    assert harness.take(writer, Mode.EXCLUSIVE) is None
+    assert writer.leased
+    assert harness.take(newcomer, Mode.SHARED) is None
+    reader.unlock(harness.now)
+    harness.run(reader)
+    assert harness.run(writer) is Result.GRANTED
+
+
+def test_a_writer_keeps_the_lease_for_a_limited_time():
+    """No longer than acquiring may take: then it begins anew."""
+    harness = Harness(2)
+    harness.take(harness.locks[0], Mode.SHARED)
+    writer = harness.locks[1]
+    assert harness.take(writer, Mode.EXCLUSIVE) is None
+    began = writer.tentative_ns
+    harness.now += writer.session.timings.tentative_ns
+    harness.run(writer)
+    assert writer.tentative_ns > began
 
 
 @pytest.mark.parametrize("mode", [Mode.EXCLUSIVE, Mode.SHARED])
