@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from azfilesfs.model.inode_numbers import inode_number
 from azfilesfs.model.paths import SharePath, name_key
 from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
 from azfilesfs.model.versions import Validator
@@ -229,8 +230,8 @@ class InodeTable:
         other inode holds; and, while it
     is named, among its parent's children under the key of its name.
 
-    An inode whose number is its file id, as most are, is found under it by the first table; the
-    others are in ``_by_other_id``.
+    An inode whose number is that of its file id, as most are, is found under it by the first
+    table; the others are in ``_by_other_id``.
 
     ``on_drop`` is called with an inode that leaves the table.
     """
@@ -259,7 +260,7 @@ class InodeTable:
         found = self._by_other_id.get(file_id)
         if found is not None:
             return found
-        inode = self._by_number.get(file_id)
+        inode = self._by_number.get(inode_number(file_id))
         if inode is None or inode.place is Place.GONE or inode.file_id != file_id:
             return None
         return inode
@@ -280,8 +281,10 @@ class InodeTable:
 
     def number_for(self, file_id: int | None) -> int:
         """Return the number that a new inode with this file id would get, without reserving it."""
-        if file_id is not None and file_id > ROOT_INODE and file_id not in self._by_number:
-            return file_id
+        if file_id is not None:
+            number = inode_number(file_id)
+            if number > ROOT_INODE and number not in self._by_number:
+                return number
         while self._next_local in self._by_number:
             self._next_local += 1
         return self._next_local
@@ -309,7 +312,7 @@ class InodeTable:
         file_id = shown.file_id
         if file_id is None:
             return
-        if file_id == inode.number and inode.place is not Place.GONE:
+        if inode_number(file_id) == inode.number and inode.place is not Place.GONE:
             self._by_other_id.pop(file_id, None)
         else:
             self._by_other_id[file_id] = inode

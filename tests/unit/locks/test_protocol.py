@@ -208,7 +208,7 @@ def test_reader_frees_a_dead_writers_file():
 
 
 def test_cancelled_while_waiting_leaves_nothing():
-    """A waiter that is interrupted gives back what it keeps, without lease and announcement then."""
+    """A waiter that is interrupted gives back what it keeps: neither lease nor announcement."""
     harness = Harness(2)
     harness.take(harness.locks[0], Mode.SHARED)
     waiter = harness.locks[1]
@@ -222,7 +222,7 @@ def test_cancelled_while_waiting_leaves_nothing():
 
 
 def test_a_writer_keeps_new_readers_out_while_old_ones_leave():
-    """After it has made way once, a waiting writer keeps the lease, and gets the lock in its turn."""
+    """After it has made way once, a waiting writer keeps the lease, and gets its turn."""
     harness = Harness(3)
     reader, writer, newcomer = harness.locks
     harness.take(reader, Mode.SHARED)

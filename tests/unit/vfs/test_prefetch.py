@@ -18,7 +18,7 @@ async def tree(host):
         await put(host, f"f{number}", b"x")
 
 
-async def test_a_walk_is_overtaken(mount, tree, app):
+async def test_a_walk_is_overtaken(mount, tree, app, clock):
     """From the second directory on the next ones are listed ahead, each once in all."""
     async with mount() as program:
         app.requests.reset()
@@ -73,8 +73,9 @@ async def test_a_slow_walk_is_not_overtaken_by_far(mount, tree, app, clock):
             await program.names(f"d{number}")
             await listed(program)
             clock.jump(0.6)
-        # The root each time its TTL is over, each directory, and few in vain.
-        assert operations(app)["ListDirectoriesAndFiles"] <= 5 + 10 + 6
+        # The root each time its TTL is over, each directory, and few in vain: how many depends on
+        # the order in which tasks run, and is more than 9 where the window does not shrink.
+        assert operations(app)["ListDirectoriesAndFiles"] <= 5 + 10 + 9
 
 
 async def test_jumping_about_is_no_walk(mount, tree, app):
