@@ -126,6 +126,10 @@ class LockManager:
 
     async def _take(self, inode: Inode, wish: Held, *, wait: bool) -> None:
         ticket = await self.arbiter.request(inode.number, wish, wait=wait)
+        if self._reaches and inode.place is Place.GONE:
+            # On this mount alone it would hold nobody off who uses what has that name now.
+            self._withdraw(inode, ticket)
+            raise VfsError(errno.ESTALE, "another client removed or replaced the file")
         if self._is_shared(inode):
             try:
                 await self._await_service(inode, ticket, wait=wait)

@@ -230,6 +230,23 @@ async def test_a_file_that_others_remove(app, tmp_path, autojump_clock):
             await a.flock(here, fcntl.LOCK_SH)
 
 
+@pytest.mark.semantics("S6.2")
+@pytest.mark.expect_log("conflict on")
+async def test_a_lock_file_that_two_mounts_make(app, tmp_path, autojump_clock):
+    """Who comes second is refused, each of its descriptors: none of them has a lock of its own."""
+    async with host(app, tmp_path / "a") as a, host(app, tmp_path / "b") as b:
+        mine = [await b.open("made", os.O_CREAT | os.O_RDWR) for _ in range(2)]
+        here = await a.open("made", os.O_CREAT | os.O_RDWR)
+        await trio.sleep(2)
+        await a.flock(here, fcntl.LOCK_EX)
+        for opened in mine:
+            with expect(errno.ESTALE):
+                await b.flock(opened, fcntl.LOCK_EX | NB)
+        there = await b.open("made")
+        with expect(errno.EAGAIN):
+            await b.flock(there, fcntl.LOCK_EX | NB)
+
+
 @pytest.mark.semantics("S6.12")
 @pytest.mark.expect_log("locks between hosts cannot be had")
 async def test_a_service_that_refuses(app, tmp_path, autojump_clock):
