@@ -87,6 +87,7 @@ class LockedFile:
         tried, tried_ns: as the machine's, over several locks.
         checked_ns: boot time of the last look for a writer elsewhere; writer_waits: what it showed.
         contended_ns: boot time until which somebody elsewhere is believed to want it too.
+        has_granted: whether anybody here has had it since it was taken at the service.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class LockedFile:
         self.contended_ns = 0
         self.checked_ns = 0
         self.writer_waits = False
+        self.has_granted = False
         self._backoffs = 0
 
     def wake(self) -> None:
@@ -152,7 +154,7 @@ class LockedFile:
         needed = local.needed(self.inode.number)
         if needed is Mode.NONE or held is Mode.NONE or not self._all_pending(local):
             return needed
-        if held is Mode.EXCLUSIVE and self._turn_is_over(now_ns):
+        if held is Mode.EXCLUSIVE and self.has_granted and self._turn_is_over(now_ns):
             return Mode.NONE
         if held is Mode.SHARED and self.writer_waits:
             return Mode.NONE
@@ -170,7 +172,10 @@ class LockedFile:
         """Note that the lock is there: a new turn, unless nobody else could have had it."""
         self.since_ns = self.checked_ns = now_ns
         self.writer_waits = False
-        if self.met_others or now_ns - self.released_ns > _RECENT_NS:
+        self.has_granted = False
+        others_could = self.met_others or now_ns - self.released_ns > _RECENT_NS
+        # At the end of a turn others were waited for, if any are known.
+        if others_could or self._turn_is_over(now_ns):
             self.turn_ns, self.grants = now_ns, 0
         self.met_others = False
 
@@ -191,6 +196,7 @@ class LockedFile:
         for pending in list(self.pendings):
             if pending.mode <= self.machine.held and not self.is_held_back(pending, now_ns):
                 self.grants += 1
+                self.has_granted = True
                 self._end(pending)
 
     def grant_here(self) -> None:

@@ -345,3 +345,18 @@ async def test_locks_of_one_mount_alone(app, tmp_path, autojump_clock):
         ]
         await file.close()
         await program.fs.end_locks()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0])
+async def test_locked_again_after_a_while(seconds, app, tmp_path, autojump_clock):
+    """Who held a lock for long and takes it again at once gets it, without asking twice."""
+    async with host(app, tmp_path / "a") as a:
+        here = await a.open()
+        for _ in range(3):
+            await a.flock(here, fcntl.LOCK_EX)
+            await trio.sleep(seconds)
+            await a.flock(here, fcntl.LOCK_UN)
+        a.line.requests.clear()
+        with trio.fail_after(1):
+            await a.flock(here, fcntl.LOCK_EX | NB)
+        assert len(a.line.requests) == 2
