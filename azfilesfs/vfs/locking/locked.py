@@ -87,6 +87,7 @@ class LockedFile:
         tried, tried_ns: as the machine's, over several locks.
         checked_ns: boot time of the last look for a writer elsewhere; writer_waits: what it showed.
         contended_ns: boot time until which somebody elsewhere is believed to want it too.
+        is_local: whether its locks hold on this mount alone, the service having refused them.
         has_granted: whether anybody here has had it since it was taken at the service.
     """
 
@@ -123,6 +124,7 @@ class LockedFile:
         self.checked_ns = 0
         self.writer_waits = False
         self.has_granted = False
+        self.is_local = False
         self._backoffs = 0
 
     def wake(self) -> None:
@@ -149,8 +151,8 @@ class LockedFile:
         would lose anything by waiting for another turn.
         """
         held = self.machine.held
-        if held is Mode.NONE and not self.inode.is_named:
-            return Mode.NONE  # nobody elsewhere can want it any more
+        if held is Mode.NONE and (self.is_local or not self.inode.is_named):
+            return Mode.NONE  # nobody elsewhere is to be kept out
         needed = local.needed(self.inode.number)
         if needed is Mode.NONE or held is Mode.NONE or not self._all_pending(local):
             return needed

@@ -155,6 +155,7 @@ class LockManager:
             if self._reaches:
                 self._reaches = False
                 _LOG.warning("locks hold on this mount alone from now on: %s", error.reason)
+            file.is_local = True
             await self.arbiter.request(inode.number, ticket.wish, wait=wait)
             return
         raise VfsError(error.errno, error.reason, error.log_level)

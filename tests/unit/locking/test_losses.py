@@ -346,3 +346,21 @@ async def test_a_reader_that_was_cut_off(app, tmp_path, autojump_clock):
             await here.read()
         await a.flock(here, fcntl.LOCK_SH)
         assert (await here.read())[:1] == b"1"
+
+
+@pytest.mark.semantics("S6.12")
+@pytest.mark.expect_log("locks hold on this mount alone")
+async def test_a_lock_that_fell_back_is_kept(app, tmp_path, autojump_clock):
+    """What the service refused and the mount granted by itself stays until it is given up."""
+    async with host(app, tmp_path / "a", fall_back=True) as a:
+        here, other = await a.open(), await a.open()
+        app.faults.add(
+            operation="CreateFile", status=403, code="AuthorizationPermissionMismatch", times=1000
+        )
+        await a.flock(here, fcntl.LOCK_EX)
+        for _ in range(20):
+            with expect(errno.EAGAIN):
+                await a.flock(other, fcntl.LOCK_EX | NB)
+            await trio.sleep(0.5)
+        await a.flock(here, fcntl.LOCK_UN)
+        await a.flock(other, fcntl.LOCK_EX | NB)
