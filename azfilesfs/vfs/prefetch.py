@@ -146,6 +146,8 @@ class Prefetcher:
         """List a directory, and keep it until the walk had time to come to it."""
         options = self._context.options
         try:
+            if self._context.inodes.number(directory.number) is not directory:
+                return  # nobody knew it, and it was dropped before this task began
             with self._context.inodes.held(directory):
                 await self._loader.start(directory, whole=False, is_wanted=False).beyond(0)
                 with trio.move_on_after(min(options.dir_ttl, _HOLD_SECONDS)):

@@ -427,10 +427,11 @@ async def mounted(
 
 async def listed(program: Program) -> None:
     """Wait until no listing is under way, and none is about to begin."""
-    await trio.lowlevel.checkpoint()
+    quiet = 0
     with trio.fail_after(10):
-        while program.fs._namespace._loader._loads:
-            await trio.sleep(0)
+        while quiet < 5:  # a task that was started begins in one of the next turns
+            await trio.lowlevel.checkpoint()
+            quiet = 0 if program.fs._namespace._loader._loads else quiet + 1
 
 
 async def idle(program: Program) -> None:
