@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from azfilesfs.config.options import Sources
 from azfilesfs.errors import ConfigurationError
 
 _PERMISSIONS: Final = 0o777
+_LOCKS: Final = next(known for known in MOUNT_OPTIONS if known.name == "locks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class SharingConfig:
     on_conflict: str = "fail"
     exclusive_create: str = "service"
     close: str = "sync"
+    single_writer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +202,8 @@ def build_mount(
     """
     share, directory = split_share(target)
     file, name = load_file(flags, environment, "mount", share)
-    values = Sources(flags, environment, file, name).values(MOUNT_OPTIONS)
+    sources = Sources(flags, environment, file, name)
+    values = sources.values(MOUNT_OPTIONS)
     base = base_directories(environment, os.getuid())
     return MountConfig(
         share=share,
@@ -209,7 +212,7 @@ def build_mount(
         credentials=credential_sources(flags, environment, file, name),
         presentation=_presentation(values),
         sharing=_take(SharingConfig, values),
-        locks=_take(LockConfig, values),
+        locks=_locks(sources, values),
         storage=_storage(values, base),
         limits=_take(LimitConfig, values),
         log=log_config(values),
@@ -238,6 +241,25 @@ def _presentation(values: Mapping[str, Any]) -> PresentationConfig:
     modes = {name: values[name] & _PERMISSIONS for name in ("file_mode", "dir_mode", "umask")}
     found: PresentationConfig = _take(PresentationConfig, {**values, **owner, **modes})
     return found
+
+
+def _locks(sources: Sources, values: Mapping[str, Any]) -> LockConfig:
+    """Take the settings of locks; those of a single writer are local.
+
+    Unlocking sends nothing of what the kernel has collected, so a lock between hosts would not
+    protect what was written under it.
+    """
+    found: LockConfig = _take(LockConfig, values)
+    if not values["single_writer"]:
+        return found
+    if values["read_only"]:
+        raise ConfigurationError("--single-writer and --read-only contradict each other")
+    if found.locks != "local" and sources.is_set(_LOCKS):
+        raise ConfigurationError(
+            f"--single-writer keeps locks on this mount alone: locks must be local, not "
+            f"{found.locks}"
+        )
+    return replace(found, locks="local")
 
 
 def _storage(values: Mapping[str, Any], base: BaseDirectories) -> StorageConfig:

@@ -171,6 +171,12 @@ _SHARING_OPTIONS: Final = (
         choices=("sync", "async"),
         default="sync",
     ),
+    switch(
+        "single-writer",
+        SHARING,
+        "let the kernel collect small writes, where nobody else changes what programs here have "
+        "open; locks are local then",
+    ),
 )
 
 _LOCK_OPTIONS: Final = (
@@ -361,5 +367,5 @@ REFUSED_SECRETS: Final = {
 }
 """Flags that would show a secret to every user of the machine, and what to use instead."""
 
-NOT_YET: Final = ("record", "replay", "oauth", "identity", "auth-mode", "single-writer")
+NOT_YET: Final = ("record", "replay", "oauth", "identity", "auth-mode")
 """Flags of what is planned and not there."""

@@ -84,8 +84,19 @@ class Sources:
     file: Mapping[str, str]
     file_name: str = "the configuration file"
 
+    def is_set(self, wanted: Option) -> bool:
+        """Tell whether somebody has set an option, be it to its default."""
+        return self._given(wanted) is not None
+
     def text(self, wanted: Option) -> tuple[str, str] | None:
         """Return an option's text and where it stood; None where it is not set at all."""
+        if (given := self._given(wanted)) is not None:
+            return given
+        if wanted.default is not None:
+            return wanted.default, f"the default of --{wanted.name}"
+        return None
+
+    def _given(self, wanted: Option) -> tuple[str, str] | None:
         if (given := self.flags.get(wanted.key)) is not None:
             return given, f"--{wanted.name}"
         # As with every such variable, an empty one is one that is not set.
@@ -93,8 +104,6 @@ class Sources:
             return given, wanted.variable
         if (given := self.file.get(wanted.name)) is not None:
             return given, f"{wanted.name} in {self.file_name}"
-        if wanted.default is not None:
-            return wanted.default, f"the default of --{wanted.name}"
         return None
 
     def values(self, table: tuple[Option, ...]) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def filesystem_options(config: MountConfig, credential: Credential) -> VfsOption
         slowest_upload=min(MIB, (limits.limit_write or math.inf) / _UPLOADS_AT_ONCE),
         host_name=socket.gethostname(),
         locks=lock_options(config.locks),
+        single_writer=sharing.single_writer and not read_only,
     )
 
 
@@ -314,6 +315,7 @@ async def _serve_kernel(mount: _Mount, stopping: Stopping) -> None:
         allow_other=config.presentation.allow_other,
         read_only=mount.filesystem.read_only,
         no_exec=config.presentation.no_exec,
+        collect_writes=config.sharing.single_writer and not mount.filesystem.read_only,
     )
     operations = Operations(mount.filesystem, guard)
     try:

@@ -16,7 +16,7 @@ def entry_attributes(entry: Entry) -> pyfuse3.EntryAttributes:
     source = entry.attrs
     answer = pyfuse3.EntryAttributes()
     answer.st_ino = source.ino
-    answer.generation = 0
+    answer.generation = source.generation
     answer.entry_timeout = entry.entry_timeout
     answer.attr_timeout = entry.attr_timeout
     answer.st_mode = source.mode
@@ -56,7 +56,10 @@ def statvfs(stat: StatFs) -> pyfuse3.StatvfsData:
 
 
 def changes(attributes: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> SetAttr:
-    """Read what a setattr request asks for; a new change-time is always the service's to set."""
+    """Read what a setattr request asks for.
+
+    A kernel that keeps the times itself also brings the change time; no program can set that.
+    """
     return SetAttr(
         size=attributes.st_size if fields.update_size else None,
         mode=attributes.st_mode if fields.update_mode else None,
@@ -64,4 +67,5 @@ def changes(attributes: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) 
         gid=attributes.st_gid if fields.update_gid else None,
         atime_ns=attributes.st_atime_ns if fields.update_atime else None,
         mtime_ns=attributes.st_mtime_ns if fields.update_mtime else None,
+        ctime_ns=attributes.st_ctime_ns if fields.update_ctime else None,
     )

@@ -49,7 +49,7 @@ class Operations(pyfuse3.Operations):
 
     # A lookup of "." or ".." comes from NFS exports only, which need more than that.
     supports_dot_lookup = False
-    # With it the kernel would trust its own size and times over ours and hide remote growth.
+    # With it the kernel trusts its own size and times over ours; a session may ask for that.
     enable_writeback_cache = False
     enable_acl = False
 

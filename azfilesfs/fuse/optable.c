@@ -31,7 +31,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 
 /* Counted up when a function or a record changes its meaning; Python checks it. */
-#define INTERFACE 2u
+#define INTERFACE 3u
 
 /* The values of optable.Kind. */
 enum kind { FLOCK = 1, SETLK, GETLK, FALLOCATE, LSEEK, COPY_FILE_RANGE, INTERRUPT, FLUSH, RELEASE };
@@ -75,6 +75,7 @@ static uint32_t wanted;                   /* which kinds Python has handlers for
 static uint64_t agreed;                   /* the capabilities that the kernel and we settled on */
 static int wake_fd = -1;                  /* an eventfd; -1: nobody takes requests */
 static unsigned background;               /* wanted number of such requests; 0: the kernel's own */
+static unsigned granularity;              /* wanted of the kernel's times, in ns; 0: libfuse's own */
 static unsigned sessions;                 /* how many were made through the table */
 
 static void wake(void) {
@@ -190,6 +191,8 @@ static void on_init(void *userdata, struct fuse_conn_info *conn) {
         original.init(userdata, conn);
     if (background != 0)
         conn->max_background = background; /* libfuse derives the threshold of congestion */
+    if (granularity != 0)
+        conn->time_gran = granularity;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
     agreed = conn->want | conn->want_ext;
 #else
@@ -323,6 +326,9 @@ PUBLIC void optable_register(uint32_t kinds, int eventfd) {
 
 /* Say how many background requests the kernel may send at once in the sessions to come. */
 PUBLIC void optable_background(unsigned requests) { background = requests; }
+
+/* Say to multiples of what the kernel rounds its times down in the sessions to come. */
+PUBLIC void optable_granularity(unsigned nanoseconds) { granularity = nanoseconds; }
 
 /* Copy the next message; return 0 if there is none. A request comes before its interrupt. */
 PUBLIC int optable_take(struct record *record) {

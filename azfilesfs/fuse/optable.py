@@ -36,7 +36,7 @@ from azfilesfs.fuse.requests import (
 )
 
 _NAME: Final = "azfilesfs.fuse._optable"
-_INTERFACE: Final = 2
+_INTERFACE: Final = 3
 _REASON_BYTES: Final = 512
 _LOCK_NB: Final = 4
 _NO_FD: Final = -1
@@ -126,6 +126,13 @@ class OperationTable:
         the kernel lowers the number to its ``max_user_bgreq``.
         """
         self._library.optable_background(requests)
+
+    def round_times(self, nanoseconds: int) -> None:
+        """Have the kernel round its own times down to multiples, in the sessions to come.
+
+        These are the times that it keeps itself where it collects writes.
+        """
+        self._library.optable_granularity(nanoseconds)
 
     def register(self, operations: Iterable[str]) -> None:
         """Choose what the next session has; names are those of ``Handlers``.
@@ -291,6 +298,7 @@ def _declare(library: ctypes.PyDLL) -> None:
         "agreed": (ctypes.c_uint64, []),
         "register": (None, [ctypes.c_uint32, ctypes.c_int]),
         "background": (None, [ctypes.c_uint]),
+        "granularity": (None, [ctypes.c_uint]),
         "stop": (ctypes.c_uint, [ctypes.c_int]),
         "take": (ctypes.c_int, [record]),
         "closing": (ctypes.c_int, [record]),

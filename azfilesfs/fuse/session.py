@@ -15,7 +15,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from azfilesfs.fuse.dispatcher import Dispatcher
 from azfilesfs.fuse.mountinfo import mount_at
 from azfilesfs.fuse.notifier import PyfuseNotifier
 from azfilesfs.fuse.operations import Operations
+from azfilesfs.model.times import TICK_NS
 
 _log = logging.getLogger(__name__)
 
@@ -55,13 +56,19 @@ class MountFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountOptions:
-    """What the kernel is told about the mount."""
+    """What the kernel is told about the mount.
+
+    Attributes:
+        collect_writes: whether the kernel may keep what programs write until a flush or fsync, and
+            keep sizes and times itself.
+    """
 
     mountpoint: Path
     source: str
     allow_other: bool = False
     read_only: bool = False
     no_exec: bool = False
+    collect_writes: bool = False
     readahead_kib: int = READAHEAD_KIB
 
     def flags(self) -> set[str]:
@@ -164,8 +171,7 @@ def mounted(
     Raises:
         MountFailed: libfuse or the kernel refused.
     """
-    with suppress(optable.Unavailable):
-        optable.load().allow_background(_BACKGROUND_REQUESTS)
+    _settle_connection(operations, collect_writes=options.collect_writes)
     with _stderr_caught() as complaint:
         try:
             pyfuse3.init(operations, os.fspath(options.mountpoint), options.flags())
@@ -179,6 +185,20 @@ def mounted(
     finally:
         notifier.detach()
         session.close()
+
+
+def _settle_connection(operations: Operations, *, collect_writes: bool) -> None:
+    """Choose what the kernel and we are going to agree on."""
+    operations.enable_writeback_cache = collect_writes
+    try:
+        table = optable.load()
+    except optable.Unavailable as error:
+        if collect_writes:
+            # It would show times with digits that the service does not keep.
+            raise MountFailed(f"the kernel cannot collect writes here: {error}") from None
+        return
+    table.allow_background(_BACKGROUND_REQUESTS)
+    table.round_times(TICK_NS if collect_writes else 1)
 
 
 def raise_readahead(mountpoint: Path, kib: int) -> None:

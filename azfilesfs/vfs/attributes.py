@@ -36,7 +36,8 @@ class AttributeView:
         mode = self._file_mode
         if inode.is_symlink and inode.link is not None:
             mode, size = stat.S_IFLNK | 0o777, len(inode.link)
-        return self._attrs(inode.number, mode, size, mtime, ctime, inode.atime_ns)
+        shown = self._attrs(inode.number, mode, size, mtime, ctime, inode.atime_ns)
+        return shown._replace(generation=inode.generation) if inode.generation else shown
 
     def of_listed(self, number: int, listed: ListedEntry) -> Attrs:
         """Return the attributes of an entry that has no inode yet."""
@@ -57,6 +58,15 @@ class AttributeView:
         if inode.dirty is None and inode.properties is not None:
             fresh = max(0.0, self._context.tree.believed_until(inode) - self._context.now())
         return Entry(self.of(inode), fresh if exact_name else 0.0, fresh)
+
+    def named(self, inode: Inode, *, exact_name: bool = True) -> Entry:
+        """Return ``entry`` as the answer to a name: where the kernel has an outdated inode of a
+        file that nobody has open, it is made to take a new one.
+        """
+        if inode.outdated is not None and not self._context.handles.is_open(inode):
+            inode.generation += 1
+            inode.outdated = None
+        return self.entry(inode, exact_name=exact_name)
 
     def _directory(self, inode: Inode) -> Attrs:
         mtime, ctime = self._remote_times(_basics(inode))

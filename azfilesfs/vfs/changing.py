@@ -60,7 +60,7 @@ class AttributeChanger:
                 await self._namespace.refresh(inode)
             await self._writer.truncate(inode, changes.size)
         if changes.mtime_ns is not None:
-            await self._set_mtime(inode, changes.mtime_ns)
+            await self._set_mtime(inode, changes.mtime_ns, changes.ctime_ns)
         if sets_content and inode.dirty is not None and not inode.writers:
             await self._flusher.close(inode)
 
@@ -79,9 +79,11 @@ class AttributeChanger:
             if new is not None and new != old:
                 raise VfsError(errno.EPERM, "the service keeps no owners and modes")
 
-    async def _set_mtime(self, inode: Inode, mtime_ns: int) -> None:
-        now = self._context.wall_ns()
+    async def _set_mtime(self, inode: Inode, mtime_ns: int, ctime_ns: int | None) -> None:
+        now = self._context.wall_ns() if ctime_ns is None else ctime_ns
         async with inode.lock:
+            if ctime_ns is not None and self._comes_by_itself(inode, mtime_ns):
+                return
             if inode.dirty is not None:
                 inode.dirty.set_times(mtime_ns, now)
                 inode.changes += 1
@@ -92,6 +94,21 @@ class AttributeChanger:
                 )
             else:
                 raise VfsError(errno.ESTALE, "the file was removed or replaced")
+
+    def _comes_by_itself(self, inode: Inode, mtime_ns: int) -> bool:
+        """Tell whether nothing is to be sent of times that a kernel brings that keeps them itself.
+
+        It does so after renaming and removing as well, which change no modification time; and
+        while a file is being written, where the next flush sends them with what it then has.
+        """
+        if inode.dirty is not None:
+            return False
+        if inode.writers and inode.place is not Place.GONE:
+            self._writer.begin(inode)
+            return False
+        properties = inode.properties
+        written_ns = properties.last_write_time_ns if properties is not None else None
+        return written_ns == floor_to_tick(mtime_ns) or inode.place is Place.GONE
 
     async def _content_headers(self, inode: Inode, path: SharePath) -> ContentHeaders:
         """Return the HTTP headers, which the service would clear if they were not sent again.

@@ -114,6 +114,7 @@ class ConflictResolver:
         inode.changes += 1
         inode.checked_at = float("-inf")
         inode.created_here = False
+        self._context.tree.note_foreign_change(inode, inode.properties)
         self._context.kernel.forget_pages(inode.number)
 
     def _leave(self, inode: Inode, remote: Properties | None) -> None:
@@ -121,6 +122,7 @@ class ConflictResolver:
         inode.changes += 1
         self._context.kernel.forget_pages(inode.number)
         if remote is not None and remote.file_id == inode.file_id:
+            self._context.tree.note_foreign_change(inode, inode.properties)
             self._context.inodes.learn_id(inode, remote)
             inode.checked_at = self._context.now()
             inode.created_here = False

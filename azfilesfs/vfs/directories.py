@@ -155,7 +155,7 @@ class DirectoryReader:
                 entry = self._entry(directory, listed, snapshot.asked_at, believed)
             elif known.is_named:
                 name = to_local(known.name)
-                entry = self._attributes.entry(known)
+                entry = self._attributes.named(known)
             else:
                 continue
             yield DirEntry(name, entry, position + 1)
@@ -166,7 +166,7 @@ class DirectoryReader:
         known, file_id = tree.inodes.child(directory, listed.name), listed.file_id
         if known is not None or (file_id is not None and tree.inodes.file_id(file_id) is not None):
             known = tree.materialize(directory, listed, at)
-            return self._attributes.entry(known, exact_name=known.name == listed.name)
+            return self._attributes.named(known, exact_name=known.name == listed.name)
         number = tree.inodes.number_for(file_id)
         self._offered = (number, directory, listed, at)
         return Entry(self._attributes.of_listed(number, listed), believed, believed)

@@ -91,15 +91,16 @@ class DirtyFile:
         self.mtime_ns = self.ctime_ns = floor_to_tick(now_ns)
         self.metadata_changed = True
 
-    def set_times(self, mtime_ns: int | None, now_ns: int) -> None:
+    def set_times(self, mtime_ns: int | None, ctime_ns: int) -> None:
         """Note times set by a program; they go out with the closing request."""
         if mtime_ns is not None:
             self.mtime_ns = floor_to_tick(mtime_ns)
-        self.ctime_ns = floor_to_tick(now_ns)
+        self.ctime_ns = floor_to_tick(ctime_ns)
         self.metadata_changed = True
 
-    def write(self, offset: int, data: bytes, now_ns: int) -> None:
-        """Stage bytes.
+    def write(self, offset: int, data: bytes, now_ns: int, *, is_late: bool = False) -> None:
+        """Stage bytes; ``is_late`` where the kernel has collected them, and tells the time of the
+        change by itself, be it before or after this.
 
         Raises:
             OSError: no space left for staging; nothing has changed then.
@@ -107,7 +108,9 @@ class DirtyFile:
         self.staged.write(offset, data)
         if self._passes:
             self._rewritten.add(ByteRange(offset, offset + len(data)))
-        self.touch(now_ns)
+        if not is_late or self.mtime_ns is None:
+            self.touch(now_ns)
+        self.metadata_changed = True
 
     def truncate(self, size: int, now_ns: int) -> None:
         """Set the local size; bytes beyond it are gone, a growth reads as zeros."""

@@ -385,7 +385,7 @@ class FileSystem:
             inode.lookups -= 1
             self._inodes.drop_if_unused(inode)
             raise
-        return self._attributes.entry(inode, exact_name=exact_name)
+        return self._attributes.named(inode, exact_name=exact_name)
 
     def _check_writable(self) -> None:
         if self.read_only:

@@ -285,7 +285,7 @@ class Flusher:
         if inode.pages_of == old:
             inode.pages_of = new
         self._context.inodes.learn_id(inode, properties)
-        inode.place = Place.LINKED
+        inode.place, inode.outdated = Place.LINKED, None
         inode.created_here = plan.size == 0 and (old is None or inode.created_here)
         inode.checked_at = self._context.now()
         inode.changes += 1

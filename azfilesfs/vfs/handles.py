@@ -131,5 +131,9 @@ class HandleTable:
         """Yield the open files of an inode."""
         return (handle for handle in list(self._files.values()) if handle.inode is inode)
 
+    def is_open(self, inode: Inode) -> bool:
+        """Tell whether a file is open; an open that is still under way does not count."""
+        return any(handle.inode is inode for handle in self._files.values())
+
     def __len__(self) -> int:
         return len(self._files) + len(self._directories)

@@ -81,6 +81,8 @@ class Inode:
             them.
         lease_id: of the lease that this mount holds on the file, None without one; every request
             about the file carries it (vfs/locking keeps it true).
+        outdated: the older version whose size and times a kernel that keeps them itself may have,
+            None where it has the present ones. generation: another one makes it take a new inode.
         changes: counts local changes, so that an answer that was under way meanwhile is not
             believed.
     """
@@ -104,6 +106,8 @@ class Inode:
     pages_of: Seldom[Validator | None] = Seldom(None)
     compared_at: Seldom[float] = Seldom(_NEVER)
     lease_id: Seldom[str | None] = Seldom(None)
+    outdated: Seldom[Properties | None] = Seldom(None)
+    generation: Seldom[int] = Seldom(0)
     _lock: Seldom[trio.Lock | None] = Seldom(None)
 
     def __init__(

@@ -69,7 +69,7 @@ class Opener:
         """
         if inode.is_directory:
             raise VfsError(errno.EISDIR, "it is a directory")
-        handle = FileHandle(inode, flags, self._context.reader.new_pattern())
+        handle, generation = self._handle(inode, flags), inode.generation
         if handle.writable and self._context.options.read_only:
             raise VfsError(errno.EROFS, "the mount is read-only")
         truncates = handle.writable and bool(flags & os.O_TRUNC)
@@ -79,6 +79,11 @@ class Opener:
         if self._must_ask(inode):
             await self._revalidate(inode, by_reading=handle.readable and not truncates)
             inode.compared_at = self._context.now()
+        if self._is_wrong_inode(inode, generation):
+            # The kernel looks the name up again then, and takes a new inode with the present size.
+            # What it is told must not be an older version that a listing had.
+            self._context.tree.added(inode)
+            raise VfsError(errno.ESTALE, "the file was changed by another client")
         if truncates:
             await self._writer.truncate(inode, 0)
         if inode.place is Place.GONE:
@@ -88,6 +93,17 @@ class Opener:
         keep_cache = inode.pages_of == version and (version is not None or inode.dirty is not None)
         inode.pages_of = version
         return handle, keep_cache
+
+    def _is_wrong_inode(self, inode: Inode, generation: int) -> bool:
+        """Tell whether the kernel opens an inode of its own that has an older version's size."""
+        if inode.generation != generation:
+            return True
+        return inode.outdated is not None and not self._context.handles.is_open(inode)
+
+    def _handle(self, inode: Inode, flags: int) -> FileHandle:
+        if self._context.options.single_writer:
+            flags &= ~os.O_APPEND  # the kernel keeps the size, and places what is appended
+        return FileHandle(inode, flags, self._context.reader.new_pattern())
 
     def _must_ask(self, inode: Inode) -> bool:
         if inode.dirty is not None or inode.place is not Place.LINKED:
@@ -151,7 +167,7 @@ class Opener:
                 inode = self._create_here(parent, spelled, flags)
             self._context.tree.added(inode)
             self._context.tree.touched(parent)
-            handle = FileHandle(inode, flags, self._context.reader.new_pattern())
+            handle = self._handle(inode, flags)
             inode.lookups += 1
             return inode, handle, True
         raise VfsError(errno.EAGAIN, "the name appears and disappears")

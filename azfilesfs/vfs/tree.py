@@ -148,7 +148,7 @@ class Tree:
         if old is answer:
             return
         shown = answer.properties if isinstance(answer, ListedEntry) else answer
-        before, after = inode.validator, shown.validator()
+        known, before, after = inode.properties, inode.validator, shown.validator()
         is_listed = isinstance(old, ListedEntry) and isinstance(answer, ListedEntry)
         if old is not None and before == after and not shown.content.content_type and not is_listed:
             # A listing says less than a HEAD: what it lacks is kept while the version is the same.
@@ -157,6 +157,17 @@ class Tree:
         if old is not None and before != after:
             inode.created_here = False
             self._kernel.forget_attributes(inode.number)
+            self.note_foreign_change(inode, known)
+
+    def note_foreign_change(self, inode: Inode, known: Properties | None) -> None:
+        """Note that the kernel's own size and times of a file are not those of its version.
+
+        A kernel that keeps them itself takes no others. It drops them with its inode, and that it
+        drops for one of a new generation. No name leads to a file that is open here and gets one:
+        the kernel would fail what is done through its descriptors.
+        """
+        if self._options.single_writer and not inode.is_directory and inode.outdated is None:
+            inode.outdated = known
 
     def relocate(self, moved: Inode) -> None:
         """Tell the staging area where dirty files are that moved, or that are below what moved."""
@@ -170,8 +181,8 @@ class Tree:
         Cached blocks and pages stay good, and local changes stand on the new version, unless the
         last-write time, which such requests preserve, tells that another client has written.
         """
-        before = inode.validator
-        written_ns = inode.properties.last_write_time_ns if inode.properties is not None else None
+        known, before = inode.properties, inode.validator
+        written_ns = known.last_write_time_ns if known is not None else None
         self.inodes.learn_id(inode, properties)
         inode.changes += 1
         inode.checked_at = trio.current_time()
@@ -180,6 +191,7 @@ class Tree:
             return
         if written_ns != properties.last_write_time_ns:
             inode.checked_at = float("-inf")
+            self.note_foreign_change(inode, known)
             return
         self._cache.carry_over(before, after, [])
         if inode.pages_of == before:

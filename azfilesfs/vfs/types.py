@@ -108,10 +108,14 @@ class VfsOptions:
     readahead_blocks: int = 6
     host_name: str = "localhost"
     locks: LockOptions = field(default_factory=LockOptions)
+    single_writer: bool = False
 
 
 class Attrs(NamedTuple):
-    """A neutral stat: times in Unix nanoseconds, mode with its type bits."""
+    """A neutral stat: times in Unix nanoseconds, mode with its type bits.
+
+    A kernel that keeps sizes and times itself takes an inode of another generation for a new one.
+    """
 
     ino: int
     mode: int
@@ -123,6 +127,7 @@ class Attrs(NamedTuple):
     ctime_ns: int
     nlink: int = 1
     blksize: int = 4096
+    generation: int = 0
 
     @property
     def blocks(self) -> int:
@@ -151,7 +156,10 @@ class DirEntry(NamedTuple):
 
 
 class SetAttr(NamedTuple):
-    """What setattr shall change; None leaves a field as it is."""
+    """What setattr shall change; None leaves a field as it is.
+
+    A kernel that keeps the times itself brings ``ctime_ns`` along.
+    """
 
     size: int | None = None
     mode: int | None = None
@@ -159,6 +167,7 @@ class SetAttr(NamedTuple):
     gid: int | None = None
     atime_ns: int | None = None
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
 
 
 class OpenResult(NamedTuple):

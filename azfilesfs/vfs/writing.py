@@ -34,6 +34,9 @@ class Writer:
         holds_locks = self._context.locks.holds_any
         if inode.dirty is None:
             properties = inode.properties
+            if inode.outdated is not None and inode.writers:
+                # What a kernel collected that had not heard of a foreign change is a conflict.
+                properties = inode.outdated
             base = properties.validator() if properties is not None else None
             if properties is not None and base is None:
                 raise VfsError(errno.EIO, "the service does not tell the version of the file")
@@ -76,7 +79,8 @@ class Writer:
         if offset + len(data) > FILE_BYTES:
             raise VfsError(errno.EFBIG, "a file has at most 4 TiB")
         try:
-            dirty.write(offset, data, self._context.wall_ns())
+            is_late = self._context.options.single_writer
+            dirty.write(offset, data, self._context.wall_ns(), is_late=is_late)
         except OSError as error:
             raise staging_error(error) from error
         inode.changes += 1

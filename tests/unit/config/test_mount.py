@@ -82,7 +82,7 @@ def test_every_option_arrives():
     assert (by_flag.foreground, by_flag.drain_timeout) == (True, 30)
     assert set(texts) == {o.name for o in MOUNT_OPTIONS} - {
         *("account", "key-file", "sas-file", "connection-string-file", "credentials"),
-        *("endpoint", "ca-file", "close"),
+        *("endpoint", "ca-file", "close", "single-writer"),
     }
 
 
@@ -103,6 +103,30 @@ def test_asynchronous_close():
     """It is asked for, never the default."""
     assert build({}).sharing.close == "sync"
     assert build({"close": "async"}).sharing.close == "async"
+
+
+def test_a_single_writer_keeps_locks_to_itself():
+    """It is asked for, never the default; locks are local then unless somebody wants others."""
+    assert not build({}).sharing.single_writer
+    for flags in ({}, {"locks": "local"}):
+        made = build({"single_writer": "true", **flags})
+        assert made.sharing.single_writer
+        assert made.locks == LockConfig(locks="local")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [
+        ({"locks": "service"}, {}),
+        ({"locks": "auto"}, {}),
+        ({}, {"AZFILESFS_LOCKS": "service"}),
+        ({"read_only": "true"}, {}),
+    ],
+)
+def test_a_single_writer_contradicts(flags, environment):
+    """Locks between hosts, be it the default that is asked for, and a mount that cannot write."""
+    with pytest.raises(ConfigurationError, match="--single-writer"):
+        build({"single_writer": "true", **flags}, environment)
 
 
 @pytest.mark.parametrize("target", ["", "/", "https://acc.file.core.windows.net/share"])

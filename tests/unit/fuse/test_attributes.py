@@ -19,11 +19,11 @@ TIMES = st.integers(-11_644_473_600_000_000_000, 4_000_000_000_000_000_000)
 )
 def test_every_field_is_the_filesystems(ino, size, times, timeouts):
     """Nothing of an entry is left to a default: numbers, sizes, times before 1970 and timeouts."""
-    attrs = Attrs(ino, stat.S_IFREG | 0o640, size, 7, 8, times[0], times[1], times[2], 3, 512)
+    attrs = Attrs(ino, stat.S_IFREG | 0o640, size, 7, 8, times[0], times[1], times[2], 3, 512, 6)
 
     made = entry_attributes(Entry(attrs, *timeouts))
 
-    assert (made.st_ino, made.generation, made.st_rdev) == (ino, 0, 0)
+    assert (made.st_ino, made.generation, made.st_rdev) == (ino, 6, 0)
     assert (made.st_mode, made.st_uid, made.st_gid, made.st_nlink) == (0o100640, 7, 8, 3)
     assert (made.st_size, made.st_blocks, made.st_blksize) == (size, -(-size // 512), 512)
     assert (made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns) == times

@@ -163,6 +163,14 @@ def test_it_refuses_after_pyfuse3():
     assert run(program) == 2 * line
 
 
+def test_no_writes_are_collected_without_the_table(tmp_path: Path):
+    """The kernel would keep times that the service cannot: the mount fails and says why."""
+    program = TOO_LATE.replace('source="account/share"', 'source="s", collect_writes=True')
+
+    reason = "pyfuse3 was imported before the operation table was loaded"
+    assert run(program, tmp_path) == f"the kernel cannot collect writes here: {reason}\n"
+
+
 @pytest.mark.mount
 def test_a_session_without_the_table_is_refused(tmp_path: Path):
     """Where pyfuse3 found libfuse's own constructor the mount fails, rather than run without."""

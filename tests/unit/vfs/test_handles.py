@@ -44,6 +44,15 @@ def test_flags(inode, flags, readable, writable, append):
     assert (handle.readable, handle.writable, handle.append) == (readable, writable, append)
 
 
+def test_who_is_open(inode):
+    """A file is open while the table has a handle of it."""
+    table = HandleTable()
+    number = table.add_file(opened(inode, os.O_RDONLY))
+    assert table.is_open(inode)
+    table.remove_file(number)
+    assert not table.is_open(inode)
+
+
 @pytest.mark.parametrize(
     ("flags", "offset", "expected"),
     [
