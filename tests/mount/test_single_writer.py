@@ -20,6 +20,7 @@ from azfilesfs.config.exit_codes import ExitCode
 from tests import features
 from tests.mount import test_programs as programs
 from tests.mount.harness import Emulator, Mount, eventually, mounted, run
+from tests.mount.test_random_operations import compare
 
 pytestmark = [pytest.mark.mount]
 
@@ -173,11 +174,18 @@ def test_partial_pages_and_truncation(single: Mount, place: Path, other: Mount):
     assert there(other, single, path).read_bytes() == expected
 
 
-def test_renaming_costs_no_more(place: Path, emulator: Emulator):
-    """The kernel brings its times with every rename and removal; they cost no request."""
+@pytest.mark.semantics("S17.1")
+def test_renaming_costs_no_more(single: Mount, place: Path, other: Mount, emulator: Emulator):
+    """The kernel brings its times with every rename and removal; they cost no request.
+
+    So the change time here is the kernel's, and the service has one of about the same moment.
+    """
     (place / "f").write_bytes(b"content")
     emulator.reset()
     (place / "f").rename(place / "g")
+    here, elsewhere = shown(place / "g"), shown(there(other, single, place / "g"))
+    assert here[:2] == elsewhere[:2]
+    assert abs(here[2] - elsewhere[2]) < 10**9
     (place / "g").unlink()
     asked = emulator.requests()
     assert "SetFileProperties" not in asked, asked
@@ -305,6 +313,12 @@ def test_locks_are_local(new_mount: NewMount, emulator: Emulator, single: Mount,
         assert len(done.stderr.splitlines()) == 1
         assert "--single-writer" in done.stderr
     made.mount("--single-writer", "--locks=local")
+
+
+@pytest.mark.semantics("S17.1")
+def test_random_operations(place: Path, tmp_path: Path):
+    """Some hundred of them, through open files and mappings too, end as on a local disk."""
+    compare(3, 300, place, tmp_path / "local")
 
 
 @pytest.mark.parametrize(
