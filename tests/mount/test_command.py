@@ -106,7 +106,6 @@ def test_without_fuse(unmounted: Mount, tmp_path: Path):
         ([f"--account-key={DEFAULT_KEY}"], "use --key-file FILE"),
         (["--sas", "sig=x"], "use --sas-file FILE"),
         (["--connection-string", "x"], "use --connection-string-file FILE"),
-        (["--close", "async"], "not yet available"),
         (["--oauth"], "not yet available"),
         (["--record", "dir"], "not yet available"),
         (["--attr-ttl", "x"], "--attr-ttl: must be a duration"),
