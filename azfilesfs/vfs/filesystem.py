@@ -132,6 +132,8 @@ class FileSystem:
             journal = LockJournal(session_record.with_name(_LOCK_JOURNAL))
             gate = PathGate()
             locks = LockManager(share, gate, journal, options.locks, nursery)
+            if options.read_only:
+                locks.forbid("the mount is read-only")
             locks.observe(lock_observer or NoLockObserver())
             lower = Lower(share.fenced(locks.fence), cache, staging, kernel)
             context = Context.build(root, options, lower, locks, gate)

@@ -84,6 +84,10 @@ class LockManager:
         """Tell somebody what becomes of locks."""
         self.observer = self._worker.observer = observer
 
+    def forbid(self, reason: str) -> None:
+        """Write nothing of ours to the share: locks between hosts cannot be had."""
+        self._worker.forbidden = reason
+
     def attach(self, effects: FileContents, inodes: InodeTable) -> None:
         """Connect it with the contents of files."""
         self._effects = self._worker.effects = effects
@@ -94,7 +98,8 @@ class LockManager:
         async with trio.open_nursery() as nursery:
             if self._reaches:
                 nursery.start_soon(self.keeper.run)
-                nursery.start_soon(self._recovery.run)
+                if not self._worker.forbidden:
+                    nursery.start_soon(self._recovery.run)
             while True:
                 await trio.sleep(_TICK_SECONDS)
                 self.arbiter.tick()

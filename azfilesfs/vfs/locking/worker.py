@@ -86,6 +86,7 @@ class LockWorker:
         self.observer: LockObserver
         self.on_lost: Callable[[LockedFile], None]
         self.break_foreign = False
+        self.forbidden = ""
         self._seen: dict[LockedFile, Properties] = {}
 
     def machine(self, inode: Inode) -> FileLock:
@@ -168,6 +169,9 @@ class LockWorker:
         return any(pending.wait for pending in file.wants())
 
     async def _lock(self, file: LockedFile, needed: Mode) -> None:
+        if self.forbidden:
+            file.refuse(file.wants(), _no_locks(self.forbidden))
+            return
         pause = file.politeness(self._clock())
         if pause:
             await trio.sleep(pause)
@@ -211,7 +215,8 @@ class LockWorker:
             stale = VfsError(errno.ESTALE, "another client removed or replaced the file")
             file.refuse(file.wants(), stale)
         elif result is Result.FAILED:
-            file.refuse(file.wants(), _as_vfs_error(machine.failure))
+            reason = machine.failure.reason if machine.failure is not None else "unknown"
+            file.refuse(file.wants(), _no_locks(reason))
         if machine.held < self._local.needed(file.inode.number) and result in _FINAL:
             # Nobody waits for it, so somebody believes in it: a downgrade that went wrong.
             self.on_lost(file)
@@ -377,8 +382,7 @@ class LockWorker:
             _LOG.debug("%s on %r was not answered", type(machine.action).__name__, machine.path)
 
 
-def _as_vfs_error(failure: Failed | None) -> VfsError:
-    reason = failure.reason if failure is not None else "unknown"
+def _no_locks(reason: str) -> VfsError:
     return VfsError(
         errno.ENOLCK,
         f"locks between hosts cannot be had: {reason} "

@@ -364,3 +364,21 @@ async def test_a_lock_that_fell_back_is_kept(app, tmp_path, autojump_clock):
             await trio.sleep(0.5)
         await a.flock(here, fcntl.LOCK_UN)
         await a.flock(other, fcntl.LOCK_EX | NB)
+
+
+@pytest.mark.semantics("S6.12", "S15.5")
+@pytest.mark.expect_log("the mount is read-only")
+@pytest.mark.parametrize("falls_back", [False, True])
+async def test_a_mount_that_only_reads(falls_back, app, tmp_path, autojump_clock):
+    """It writes nothing, not even for locks: they are refused, or hold on this mount alone."""
+    async with host(app, tmp_path / "a", read_only=True, fall_back=falls_back) as a:
+        here, other = await a.open(flags=os.O_RDONLY), await a.open(flags=os.O_RDONLY)
+        a.line.requests.clear()
+        if falls_back:
+            await a.flock(here, fcntl.LOCK_EX)
+            with expect(errno.EAGAIN):
+                await a.flock(other, fcntl.LOCK_SH | NB)
+        else:
+            with expect(errno.ENOLCK):
+                await a.flock(here, fcntl.LOCK_SH)
+        assert a.line.requests == []
