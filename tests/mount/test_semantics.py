@@ -117,8 +117,8 @@ else:
 
 @pytest.mark.semantics("S6.1")
 @pytest.mark.parametrize("kind", ["flock", "fcntl"])
-def test_locks_hold_on_one_mount_only(new_mount: NewMount, kind: str):
-    """Another process on the same mount is held back; one on another mount is not, yet."""
+def test_locks_hold_on_all_mounts(new_mount: NewMount, kind: str):
+    """Another process is held back on the same mount and on another one, until the lock is gone."""
     here, there = new_mount("others"), new_mount("others")
     name = f"locked by {kind}"
     (here.path / name).write_bytes(b"content")
@@ -132,8 +132,10 @@ def test_locks_hold_on_one_mount_only(new_mount: NewMount, kind: str):
             for mount in (here, there)
         )
 
-    assert (same, other) == ("held back", "locked")
-    assert run(sys.executable, "-c", LOCKER, here.path / name, kind).stdout.strip() == "locked"
+    assert (same, other) == ("held back", "held back")
+    for mount in (here, there):
+        locker = run(sys.executable, "-c", LOCKER, mount.path / name, kind)
+        assert locker.stdout.strip() == "locked"
 
 
 # -- names ---------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,18 @@ def nginx_missing() -> str | None:
 needs_nginx = pytest.mark.skipif(nginx_missing() is not None, reason=str(nginx_missing()))
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Make a directory whose path is short: the name of a socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="azb") as made:
+        yield Path(made)
+
+
 @needs_nginx
-def test_nginx_moves_the_bytes(tmp_path: Path):
+def test_nginx_moves_the_bytes(short_path: Path):
     """Bytes that nginx moves arrive whole, under the emulator's headers, and are counted."""
     files = [SeedFile("folder/random", MIB + 77), SeedFile("sparse", 5 << 30, is_sparse=True)]
-    with served(tmp_path / "s", files) as service:
+    with served(short_path / "s", files) as service:
         rest = service.rest
         name = service.content_name("folder/random")
         content = (service.paths.data / "content" / name).read_bytes()
@@ -68,15 +77,15 @@ def test_nginx_moves_the_bytes(tmp_path: Path):
 @needs_nginx
 @pytest.mark.slow
 @pytest.mark.skipif(fuse_missing() is not None, reason=str(fuse_missing()))
-def test_one_row(tmp_path: Path):
+def test_one_row(short_path: Path):
     """A row runs alone with its own results file, and leaves nothing behind."""
     for folder in ("disk", "memory"):
-        (tmp_path / folder).mkdir()
-    file = tmp_path / "results.json"
+        (short_path / folder).mkdir()
+    file = short_path / "results.json"
     done = subprocess.run(
         [
             REPOSITORY / "scripts" / "bench" / "run", "--quick", "--only", "one-byte,read-back",
-            "--results", file, "--disk", tmp_path / "disk", "--memory", tmp_path / "memory",
+            "--results", file, "--disk", short_path / "disk", "--memory", short_path / "memory",
         ],
         capture_output=True,
         text=True,
@@ -89,19 +98,19 @@ def test_one_row(tmp_path: Path):
     assert rows["read-back"]["samples"]["requests a file"]["ours"][0] >= 1
     assert rows["read-back"]["cpu"]["ours"].keys() == {"daemon", "emulator", "nginx"}
     assert "<= 64 KiB sent: met" in done.stdout
-    assert fuse_mounts_below(tmp_path) == []
-    assert list((tmp_path / "disk").iterdir()) == list((tmp_path / "memory").iterdir()) == []
+    assert fuse_mounts_below(short_path) == []
+    assert list((short_path / "disk").iterdir()) == list((short_path / "memory").iterdir()) == []
 
 
 @needs_nginx
 @pytest.mark.slow
-def test_stopped(tmp_path: Path):
+def test_stopped(short_path: Path):
     """SIGTERM ends a run with its service, its mounts and its folders."""
     for folder in ("disk", "memory"):
-        (tmp_path / folder).mkdir()
+        (short_path / folder).mkdir()
     command: list[str | Path] = [
         REPOSITORY / "scripts" / "bench" / "run", "--only", "scaling-mounts", "--results",
-        tmp_path / "r.json", "--disk", tmp_path / "disk", "--memory", tmp_path / "memory",
+        short_path / "r.json", "--disk", short_path / "disk", "--memory", short_path / "memory",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
         assert run.stderr is not None
@@ -112,5 +121,5 @@ def test_stopped(tmp_path: Path):
         assert b"turn 1" in said
         run.terminate()
         assert run.wait(60) == 143
-    assert fuse_mounts_below(tmp_path) == []
-    assert list((tmp_path / "disk").iterdir()) == list((tmp_path / "memory").iterdir()) == []
+    assert fuse_mounts_below(short_path) == []
+    assert list((short_path / "disk").iterdir()) == list((short_path / "memory").iterdir()) == []
