@@ -89,8 +89,8 @@ def markdown(rows: Sequence[Row], results: Results, plots: Sequence[str]) -> str
 
 
 def _machine(results: Results) -> Iterator[str]:
-    yield f"Run of {results.started}, {results.repeats} turns" + (
-        ", quick: not to be judged." if results.is_quick else "."
+    yield f"Last run {results.started}" + (
+        ", quick: not to be judged." if results.is_quick else "; turns are beside each row."
     )
     yield ""
     yield "| machine | |"
@@ -100,7 +100,10 @@ def _machine(results: Results) -> Iterator[str]:
 
 
 def _figures(row: Row, result: RowResult) -> Iterator[str]:
-    yield f"**{row.name}**: {row.title}"
+    turns = max(
+        (len(values) for by in result.samples.values() for values in by.values()), default=0
+    )
+    yield f"**{row.name}** ({turns} {'turn' if turns == 1 else 'turns'}): {row.title}"
     yield ""
     columns = [name for name in row.contenders if any(name in by for by in result.samples.values())]
     columns += sorted({name for by in result.samples.values() for name in by} - set(columns))
