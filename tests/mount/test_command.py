@@ -180,7 +180,9 @@ def test_a_directory_of_the_share(new_mount: NewMount):
     part = new_mount("others/sub/names: mapped/")
     (part.path / "f").write_text("below")
 
-    assert (whole.path / "sub" / "names: mapped" / "f").read_text() == "below"
+    seen = whole.path / "sub" / "names: mapped" / "f"
+    eventually(seen.exists, "what the other mount wrote, after --dir-ttl")
+    assert seen.read_text() == "below"
 
 
 def test_read_only(new_mount: NewMount):

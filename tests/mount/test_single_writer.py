@@ -212,7 +212,7 @@ def test_mappings(single: Mount, place: Path, other: Mount):
 def test_a_kill_loses_what_the_kernel_has(new_mount: NewMount):
     """What was not handed over dies with the daemon; what was synced does not."""
     made = new_mount(SHARE, "--single-writer")
-    path = made.path / "killed"
+    path = made.path / "killed-alone"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     os.write(descriptor, b"synced")
     os.fsync(descriptor)
