@@ -1,7 +1,14 @@
 """Clean bytes of known versions, kept in memory and on disk. The only importer of diskcache."""
 
 from azfilesfs.cache.block_cache import BlockCache, CacheStatistics
-from azfilesfs.cache.blocks import BLOCK_BYTES, SLAB_BLOCKS, SLAB_BYTES, block_count, block_range
+from azfilesfs.cache.blocks import (
+    BLOCK_BYTES,
+    SLAB_BLOCKS,
+    SLAB_BYTES,
+    block_count,
+    block_range,
+    block_runs,
+)
 
 __all__ = [
     "BLOCK_BYTES",
@@ -11,4 +18,5 @@ __all__ = [
     "CacheStatistics",
     "block_count",
     "block_range",
+    "block_runs",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 import zlib
 from array import array
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
@@ -89,6 +90,20 @@ def place_of(validator: Validator, slab: int) -> Place:
 def version_prefix(validator: Validator) -> str:
     """Return what the keys of all slabs of a version begin with; the number of the slab follows."""
     return f"{validator.key()}/"
+
+
+def block_runs(indexes: Iterable[int]) -> Iterator[range]:
+    """Group ascending block numbers into consecutive runs that do not cross a slab."""
+    run = range(0)
+    for index in indexes:
+        if run and index == run.stop and index % SLAB_BLOCKS:
+            run = range(run.start, index + 1)
+            continue
+        if run:
+            yield run
+        run = range(index, index + 1)
+    if run:
+        yield run
 
 
 def runs_of(present: Buffer, first: int, stop: int) -> list[range]:

@@ -7,10 +7,10 @@ copied, and what leaves gives its whole buffer back.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Final
 
-from azfilesfs.cache.blocks import BLOCK_BYTES, Buffer, block_count
+from azfilesfs.cache.blocks import BLOCK_BYTES, Buffer, block_count, block_runs
 from azfilesfs.model.versions import Validator
 
 # What a chunk and a block of it cost beyond their bytes: objects and table entries.
@@ -100,9 +100,9 @@ class MemoryTier:
         blocks = self._versions.get(old, {})
         kept: list[tuple[int, memoryview]] = []
         for chunk in dict.fromkeys(blocks.values()):
-            for run in _runs(index for index in chunk.blocks if blocks.get(index) is chunk):
+            for run in block_runs(index for index in chunk.blocks if blocks.get(index) is chunk):
                 stays = [index for index in run if keep(index)]
-                kept += [(part.start, _cut(chunk, part)) for part in _runs(stays)]
+                kept += [(part.start, _cut(chunk, part)) for part in block_runs(stays)]
         self._forget(old, list(blocks))
         for first, data in kept:
             self.put(new, first, data)
@@ -136,20 +136,6 @@ class MemoryTier:
 
     def __len__(self) -> int:
         return len(self._chunks)
-
-
-def _runs(indexes: Iterable[int]) -> Iterator[range]:
-    """Group ascending numbers into consecutive runs."""
-    run = range(0)
-    for index in indexes:
-        if run and index == run.stop:
-            run = range(run.start, index + 1)
-            continue
-        if run:
-            yield run
-        run = range(index, index + 1)
-    if run:
-        yield run
 
 
 def _cut(chunk: Chunk, blocks: range) -> memoryview:

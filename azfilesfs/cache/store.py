@@ -309,7 +309,7 @@ class DiskStore:
             self._delete_orphans(known)
             for name in _FORMER_FOLDERS:
                 shutil.rmtree(self._folder.parent / name, ignore_errors=True)
-        except Exception as error:  # noqa: BLE001 - as in read
+        except Exception as error:  # noqa: BLE001 - a damaged cache is given up; the mount goes on
             self._failed(error)
 
     def stop(self) -> None:

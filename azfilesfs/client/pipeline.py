@@ -7,7 +7,6 @@ turn, a ticket of the breaker, a token of the transport) is given back synchrono
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -23,6 +22,7 @@ from azfilesfs.client.credentials import CredentialProvider
 from azfilesfs.client.endpoint import Endpoint
 from azfilesfs.client.gate import BreakerGate
 from azfilesfs.client.health import outcome_of, verdict_of
+from azfilesfs.client.jitter import jitter
 from azfilesfs.client.options import ClientOptions, NullObserver, RetryEvent
 from azfilesfs.client.priority import current_urgency
 from azfilesfs.client.progress import Counted, Progress
@@ -290,7 +290,7 @@ class Pipeline:
             if settled is not None:
                 return settled
         remaining = progress.deadline - trio.current_time()
-        spread = random.random()  # noqa: S311 - spreads waits, protects nothing
+        spread = jitter(0, 1)
         delay = self._options.retry.decide(error, progress.failures, remaining, spread)
         if delay is None or not call.repeat:
             raise error

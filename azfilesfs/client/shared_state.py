@@ -8,7 +8,6 @@ holds one leaves the file leased until somebody breaks the lease (``break_file_l
 from __future__ import annotations
 
 import dataclasses
-import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +15,7 @@ from typing import Final
 
 import trio
 
+from azfilesfs.client.jitter import jitter
 from azfilesfs.client.requests import Buffer
 from azfilesfs.client.responses import FileLease
 from azfilesfs.client.service import ShareClient
@@ -113,7 +113,7 @@ async def _acquired(
         try:
             return await share.acquire_file_lease(path, proposed_id)
         except LeaseAlreadyPresent:
-            pause = delay * (0.5 + random.random() / 2)  # noqa: S311 - spreads waits
+            pause = delay * jitter(0.5, 1)
             if trio.current_time() + pause > deadline:
                 raise
         await trio.sleep(pause)

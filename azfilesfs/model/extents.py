@@ -114,7 +114,5 @@ class ExtentMap:
             return NotImplemented
         return self._starts == other._starts and self._stops == other._stops
 
-    __hash__ = None  # type: ignore[assignment]  # mutable, and the annotation of object.__hash__ forbids None
-
     def __repr__(self) -> str:
         return f"ExtentMap({list(self)!r})"

@@ -12,7 +12,6 @@ request holds the path of its file still (see ``Readable.held``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import trio
@@ -25,6 +24,7 @@ from azfilesfs.cache import (
     BlockCache,
     block_count,
     block_range,
+    block_runs,
 )
 from azfilesfs.client import prioritised
 from azfilesfs.model.limits import KIB, MIB
@@ -191,7 +191,7 @@ class BlockReader:
             else:
                 missing.append(index)
                 position = (index + 1) * BLOCK_BYTES
-        runs = list(_runs(missing))
+        runs = list(block_runs(missing))
         if runs and stream is not None:
             stream.missed(runs[0].start // SLAB_BLOCKS)
             runs[-1] = self._extended(validator, runs[-1], stream)
@@ -227,7 +227,7 @@ class BlockReader:
         for slab in range(max(here, pattern.asked) + 1, last + 1):
             stop = min((slab + 1) * SLAB_BLOCKS, block_count(validator.size))
             wanted = (i for i in range(slab * SLAB_BLOCKS, stop) if self._is_new(validator, i))
-            for run in _runs(wanted):
+            for run in block_runs(wanted):
                 amount = len(run) * BLOCK_BYTES
                 is_crowded = self._budget.used + amount > self._budget.limit // 2
                 if is_crowded or not self._budget.acquire_nowait(amount):
@@ -293,7 +293,7 @@ class BlockReader:
             load.lent -= len(data)
             pieces.append(Piece(first * BLOCK_BYTES, data))
             gaps.difference_update(range(first, first + block_count(len(data))))
-        for run in _runs(index for index in load.indexes if index in gaps):
+        for run in block_runs(index for index in load.indexes if index in gaps):
             window = ByteRange(run.start * BLOCK_BYTES, block_range(run[-1], validator.size).stop)
             fetched = await self._get(source, validator, window)
             self._cache.put(validator, run.start, fetched, is_lent=True)
@@ -341,20 +341,6 @@ class BlockReader:
 
 def _clamped(offset: int, size: int, validator: Validator) -> ByteRange:
     return ByteRange(offset, max(offset, min(offset + size, validator.size)))
-
-
-def _runs(indexes: Iterable[int]) -> Iterator[range]:
-    """Group ascending block numbers into consecutive runs that do not cross a slab."""
-    run = range(0)
-    for index in indexes:
-        if run and index == run.stop and index % SLAB_BLOCKS:
-            run = range(run.start, index + 1)
-            continue
-        if run:
-            yield run
-        run = range(index, index + 1)
-    if run:
-        yield run
 
 
 def _is_version(properties: Properties, validator: Validator) -> bool:

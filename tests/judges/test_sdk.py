@@ -24,7 +24,7 @@ from azure.core.exceptions import (  # noqa: E402  # only where it is installed
     ResourceExistsError,
     ResourceNotFoundError,
 )
-from azure.storage.fileshare import (  # noqa: E402
+from azure.storage.fileshare import (  # noqa: E402  # only where it is installed
     AccountSasPermissions,
     FileSasPermissions,
     ResourceTypes,

@@ -7,13 +7,13 @@ synchronous steps; who waits for a heartbeat waits for the end of the one that i
 from __future__ import annotations
 
 import logging
-import random
 import uuid
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from azfilesfs.client.jitter import jitter
 from azfilesfs.vfs.locking.journal import LockJournal
 from azfilesfs.vfs.locking.service import LockService
 from azfilesfs.vfs.locks.requests import Answer, Failed, Request, Unanswered
@@ -82,7 +82,7 @@ class SessionKeeper:
         if self._failures and self.session.failure is None:
             pause = min(_LAST_WAIT, _FIRST_WAIT * 2 ** (self._failures - 1))
             pause = min(pause, self.request_seconds)
-            await trio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - spreads waits
+            await trio.sleep(pause * jitter(0.5, 1))
         if self.session.life is not Life.ALIVE:
             await self._wanted.wait()
         elif self.session.pending is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import trio
 
+from azfilesfs.client.jitter import jitter
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode
 from azfilesfs.vfs.locks.filelock import FileLock
@@ -245,7 +245,7 @@ class LockedFile:
         last = _PATIENT_BACKOFF if self._backoffs < _PATIENT else _LAST_BACKOFF
         bound = min(last, _FIRST_BACKOFF * 1.6 ** min(self._backoffs, 20))
         self._backoffs += 1
-        return bound * (0.5 + random.random() / 2)  # noqa: S311 - spreads waits
+        return bound * jitter(0.5, 1)
 
     def politeness(self, now_ns: int) -> float:
         """Return how long to leave the lock to others before it is taken again, in seconds."""
@@ -253,7 +253,7 @@ class LockedFile:
         if not recent or now_ns >= self.contended_ns or not self._turn_is_over(now_ns):
             return 0.0
         self.met_others = True
-        return _POLITE_SECONDS * (1 + random.random() / 2)  # noqa: S311 - spreads waits
+        return _POLITE_SECONDS * jitter(1, 1.5)
 
     def end_attempts(self) -> None:
         """Begin with the shortest wait next time."""

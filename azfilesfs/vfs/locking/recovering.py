@@ -7,11 +7,11 @@ directory is alone. A session of this process that another mount has killed is t
 from __future__ import annotations
 
 import logging
-import random
 from typing import Final
 
 import trio
 
+from azfilesfs.client.jitter import jitter
 from azfilesfs.vfs.locking.journal import LockJournal
 from azfilesfs.vfs.locking.service import LockService
 from azfilesfs.vfs.locks.journal import Ended, HeldLease
@@ -71,8 +71,7 @@ class RecoveryRunner:
         recovery.begin()
         while not isinstance(action := recovery.action, Rest):
             if isinstance(action, Backoff | NeedBeat | Quarantine):
-                spread = 0.5 + random.random()  # noqa: S311 - spreads waits, protects nothing
-                await trio.sleep(_PAUSE_SECONDS * spread)
+                await trio.sleep(_PAUSE_SECONDS * jitter(0.5, 1.5))
                 recovery.resume()
                 continue
             path = action.path if isinstance(action, Release) else ""

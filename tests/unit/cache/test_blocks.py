@@ -15,6 +15,7 @@ from azfilesfs.cache.blocks import (
     Table,
     block_count,
     block_range,
+    block_runs,
     place_of,
     runs_of,
     slab_range,
@@ -147,3 +148,13 @@ def test_slab_of_another_place_is_refused(place):
 
     with pytest.raises(ValueError, match="header"):
         Table.unpack(place, stored)
+
+
+@given(st.sets(st.integers(0, 3 * SLAB_BLOCKS)))
+def test_runs_of_blocks(indexes: set[int]):
+    """They are the numbers, in order, as long as they can be without crossing a slab."""
+    runs = list(block_runs(sorted(indexes)))
+
+    assert [index for run in runs for index in run] == sorted(indexes)
+    assert all(run.start // SLAB_BLOCKS == (run.stop - 1) // SLAB_BLOCKS for run in runs)
+    assert all(a.stop < b.start or b.start % SLAB_BLOCKS == 0 for a, b in pairwise(runs))

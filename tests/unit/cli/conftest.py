@@ -1,8 +1,5 @@
 """Commands in this process, against an emulator on a socket."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +14,7 @@ from azfilesfs.client import (
     StaticCredentials,
     parse_connection_string,
 )
+from tests.unit.serving import serving
 
 Work = Callable[[ShareClient], Awaitable[Any]]
 
@@ -24,16 +22,8 @@ Work = Callable[[ShareClient], Awaitable[Any]]
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Serve two shares and return the environment that their clients need."""
-    env_file = tmp_path_factory.mktemp("emulator") / "env"
-    command = [sys.executable, "-m", "azfilesfs", "emulator", "--http"]
-    process = subprocess.Popen([*command, "--share", "share", "other", "--env-file", env_file])
-    deadline = time.monotonic() + 60
-    while not env_file.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    lines = env_file.read_text().splitlines()
-    yield dict(line.partition("=")[::2] for line in lines)
-    process.terminate()
-    process.wait(30)
+    with serving(tmp_path_factory.mktemp("emulator"), "share", "other") as environment:
+        yield environment
 
 
 @pytest.fixture

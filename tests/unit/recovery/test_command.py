@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from azfilesfs.vfs import recovery
 from azfilesfs.vfs.kept import KeptRecord
 from azfilesfs.vfs.staged import StagedFile
 from azfilesfs.vfs.staging import StagingArea
+from tests.unit.serving import serving
 
 PATH = SharePath(("dir", "file"))
 ACCOUNT = "devstoreaccount1"
@@ -33,16 +32,8 @@ ACCOUNT = "devstoreaccount1"
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Serve a share and return the environment that its clients need."""
-    env_file = tmp_path_factory.mktemp("emulator") / "env"
-    command = [sys.executable, "-m", "azfilesfs", "emulator", "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, "--http", "--share", "share", "--env-file", env_file])
-    deadline = time.monotonic() + 60
-    while not env_file.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    lines = env_file.read_text().splitlines()
-    yield dict(line.partition("=")[::2] for line in lines)
-    process.terminate()
-    process.wait(30)
+    with serving(tmp_path_factory.mktemp("emulator"), "share") as environment:
+        yield environment
 
 
 class Command:
