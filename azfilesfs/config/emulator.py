@@ -16,9 +16,9 @@ from azfilesfs.errors import ConfigurationError
 _GROUP: Final = "options"
 
 
-def _option(name: str, help: str, **settings: Any) -> Option:  # noqa: ANN401, A002  # as argparse
+def _option(name: str, text: str, **settings: Any) -> Option:  # noqa: ANN401  # Option's fields
     variable = "AZFILESFS_EMULATOR_" + name.replace("-", "_").upper()
-    return Option(**{"name": name, "group": _GROUP, "help": help, "variable": variable} | settings)
+    return Option(**{"name": name, "group": _GROUP, "help": text, "variable": variable} | settings)
 
 
 EMULATOR_OPTIONS: Final = (

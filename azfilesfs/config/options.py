@@ -57,15 +57,15 @@ class Option:
             raise ConfigurationError(f"{where}: {error}") from None
 
 
-def option(name: str, group: str, help: str, **settings: Any) -> Option:  # noqa: ANN401, A002
+def option(name: str, group: str, text: str, **settings: Any) -> Option:  # noqa: ANN401  # Option's fields
     """Make an option whose environment variable follows from its name."""
     variable = "AZFILESFS_" + name.replace("-", "_").upper()
-    return Option(**{"name": name, "group": group, "help": help, "variable": variable} | settings)
+    return Option(**{"name": name, "group": group, "help": text, "variable": variable} | settings)
 
 
-def switch(name: str, group: str, help: str) -> Option:  # noqa: A002  # as in argparse
+def switch(name: str, group: str, text: str) -> Option:
     """Make a switch that is off by default."""
-    return option(name, group, help, convert=convert.boolean, default="false", switch=True)
+    return option(name, group, text, convert=convert.boolean, default="false", switch=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ class Faults:
         if not isinstance(plan, FaultPlan):
             plan = FaultPlan.from_json(plan)
         self._progress = [_Progress(rule) for rule in plan.rules]
-        self._random = random.Random(plan.seed)  # noqa: S311  # as above
+        self._random = random.Random(plan.seed)  # noqa: S311  # the plan is to be repeatable
 
     def add(self, **rule: object) -> None:
         """Append one rule, its fields as in JSON.

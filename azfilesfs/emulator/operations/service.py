@@ -133,9 +133,7 @@ def set_service_properties(service: Service, request: Request) -> Answer:
     ):
         raise invalid_document()
     account = service.account(request.account)
-    kept = ElementTree.fromstring(  # noqa: S314  # our own text
-        f"<X>{account.properties or DEFAULT_PROPERTIES}</X>"
-    )
+    kept = parse(f"<X>{account.properties or DEFAULT_PROPERTIES}</X>".encode())
     for rule in root.findall("Cors/CorsRule"):
         rule[:] = sorted(rule, key=lambda item: _CORS_ORDER.get(item.tag, len(_CORS_ORDER)))
     sections = {child.tag: child for child in kept}

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from azfilesfs import errors
-from azfilesfs.client.transport import FastTransport, Transport, TransportKind, fast
+from azfilesfs.client.transport import FastTransport, Transport, TransportKind, fast, sockets
 from azfilesfs.client.transport.connections import ConnectionPool
 from azfilesfs.client.transport.network import network_transport
 from azfilesfs.emulator.tls import make_certificates
@@ -286,7 +286,8 @@ async def test_an_answer_before_the_body_was_read(network, interim):
         await stream.receive_some(10)
         if interim:
             await stream.send_all(interim)
-            await trio.sleep(0.6)
+            # The client is to find it in one look and the refusal in a later one.
+            await trio.sleep(2.5 * sockets._LOOK_SECONDS)
         await stream.send_all(REFUSAL)
         await trio.sleep_forever()
 
