@@ -293,8 +293,9 @@ class DiskStore:
         table.seal(first, data)
         table.mark(first, first + block_count(len(data)))
         start = place.data_start + place.window(first, first + 1).start
-        self._index.set(place.key, Value(table.pack(), start, data, place.blocks == 1))
-        source = self._index.get(place.key)
+        is_in_row = place.blocks == 1
+        self._index.set(place.key, Value(table.pack(), start, data, is_in_row))
+        source = None if is_in_row else self._index.get(place.key)
         if not isinstance(source, Descriptor):
             return OpenSlab(table, b"")
         return self._slabs.add(OpenSlab(table, source, is_verified=True))

@@ -1,7 +1,7 @@
 """One thread that writes blocks to disk. Nobody waits for it, except a clean shutdown.
 
-Blocks wait by slab. A slab that is complete goes at once, others a little later, so that what
-random reads bring is written in bulk: one transaction for all that has gathered.
+Blocks wait by slab. A large slab that is complete goes at once, others a little later, so that what
+random reads and small files bring is written in bulk: one transaction for all that has gathered.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ QUEUE_BYTES: Final = 32 * MIB
 """How many bytes may wait for the disk; what does not fit is dropped."""
 
 _BATCH_BYTES: Final = 8 * MIB
+_LARGE_BYTES: Final = MIB
 _LINGER_SECONDS: Final = 0.5
 
 
@@ -51,8 +52,8 @@ class Waiting:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is nothing more to wait for."""
-        return self.length >= place_of(self.validator, self.slab).length
+        """Whether it is large and there is nothing more to wait for."""
+        return _is_large_and_whole(self.validator, self.slab, self.length)
 
 
 class Sink(Protocol):
@@ -121,7 +122,7 @@ class WriteBehind:
         self._added += len(data)
         self._inbox.append((validator, slab, first, data))
         # What gathers is looked at when it has waited long enough; the rest goes at once.
-        is_whole = len(data) == place_of(validator, slab).length
+        is_whole = _is_large_and_whole(validator, slab, len(data))
         if self._is_asleep or is_whole or self._is_urgent():
             self._wake()
 
@@ -205,3 +206,7 @@ class WriteBehind:
 
     def _is_urgent(self) -> bool:
         return self.queued_bytes > self._limit // 2
+
+
+def _is_large_and_whole(validator: Validator, slab: int, length: int) -> bool:
+    return length >= _LARGE_BYTES and length >= place_of(validator, slab).length

@@ -122,8 +122,8 @@ class Dispatcher:
     async def _call(self, request: AnyRequest) -> _Answer:
         return await self._guard.run(
             _name(request),
-            lambda: self._handle(request),
-            f"{request.inode}, {request.handle}",
+            self._handle(request),
+            (request.inode, request.handle),
         )
 
     async def _handle(self, request: AnyRequest) -> _Answer:

@@ -12,8 +12,9 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
@@ -68,8 +69,8 @@ class Guard:
         self._deadlines = deadlines
         self._observer = observer
 
-    async def run(self, operation: str, call: Callable[[], Awaitable[R]], facts: str) -> R:
-        """Run one operation to its end.
+    async def run(self, operation: str, call: Awaitable[R], arguments: Iterable[object]) -> R:
+        """Run one operation to its end; its first arguments are shown where it fails.
 
         A cancellation from outside passes through, with whatever the filesystem's own cleanup
         leaves.
@@ -79,13 +80,15 @@ class Guard:
         """
         started = time.perf_counter()
         number = errno.EINTR
+        deadline = trio.current_time() + self._deadlines.of(operation)
         try:
-            with trio.fail_after(self._deadlines.of(operation)):
-                result = await call()
-            number = 0
-            return result
+            with trio.CancelScope(deadline=deadline):
+                result = await call
+                number = 0
+                return result
+            raise trio.TooSlowError
         except Exception as error:  # noqa: BLE001  # nothing else may reach pyfuse3
-            number = _report(operation, facts, error)
+            number = _report(operation, _facts(arguments), error)
             raise pyfuse3.FUSEError(number) from None
         finally:
             self._observer(operation, time.perf_counter() - started, number)
@@ -111,8 +114,7 @@ def guarded(
 
     @functools.wraps(method)
     async def wrapper(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        facts = ", ".join(repr(fact) for fact in args[:_FACTS_LOGGED] if _is_fact(fact))
-        return await self.guard.run(operation, lambda: method(self, *args, **kwargs), facts)
+        return await self.guard.run(operation, method(self, *args, **kwargs), args)
 
     return wrapper
 
@@ -133,8 +135,10 @@ def guarded_silently(
     return wrapper
 
 
-def _is_fact(argument: object) -> bool:
-    return isinstance(argument, int | bytes)
+def _facts(arguments: Iterable[object]) -> str:
+    """Show ids, names and offsets: not contexts, and not the data of a write."""
+    shown = islice(arguments, _FACTS_LOGGED)
+    return ", ".join(repr(fact) for fact in shown if isinstance(fact, int | bytes))
 
 
 def _report(operation: str, facts: str, error: Exception) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -93,6 +93,8 @@ class WriteBehind:
                 return False  # somebody goes on writing: what is on the disk is not what is dirty
             staged.acknowledge(Acknowledgement(dirty.mtime_ns, dirty.ctime_ns, dirty.base_write_ns))
             await _synced(staged.journal_to_sync())
+            if inode.dirty is dirty:
+                staged.journal_synced()
         except OSError as error:
             if inode.dirty is not dirty:
                 return True  # it was sent meanwhile, and its files are gone
@@ -101,8 +103,11 @@ class WriteBehind:
         return True
 
 
-async def _synced(paths: Iterable[Path]) -> None:
+async def _synced(paths: Sequence[Path]) -> None:
     """Wait until the disk has all of these; at once, for it does them in one go."""
+    if len(paths) == 1:
+        await trio.to_thread.run_sync(sync_path, paths[0])
+        return
     failures: list[OSError] = []
 
     async def sync(path: Path) -> None:

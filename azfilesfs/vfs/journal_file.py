@@ -10,6 +10,7 @@ from typing import Final
 
 from azfilesfs.vfs.disk import Descriptors, sync_path, write_private
 from azfilesfs.vfs.journal import EXTENT_RECORD_BYTES, FileState
+from azfilesfs.vfs.staging_directory import JOURNAL_FLAGS, StagingDirectory
 
 # Rewriting costs about 0.2 ms; at this length, and then at each doubling over what is needed, that
 # is nothing per record.
@@ -25,27 +26,29 @@ class Journal:
     """
 
     __slots__ = (
-        "_data", "_descriptors", "_is_behind", "_length", "_next_compaction", "_path", "_state",
+        "_descriptors", "_directory", "_is_behind", "_length", "_next_compaction", "_state",
     )  # fmt: skip
 
-    _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-
-    def __init__(self, path: Path, data: Path, descriptors: Descriptors, state: FileState) -> None:
-        """Stand for the journal of ``state``, which does not exist yet, and whose bytes go to
-        ``data``.
-        """
-        self._path = str(path)
-        self._data = data
+    def __init__(
+        self, directory: StagingDirectory, descriptors: Descriptors, state: FileState
+    ) -> None:
+        """Stand for the journal of ``state``, in a directory that no file uses."""
+        self._directory = directory
         self._descriptors = descriptors
         self._state = state
-        self._length = 0
-        self._next_compaction = _COMPACT_BYTES
+        self._length = directory.journal_bytes
+        self._next_compaction = self._length + _COMPACT_BYTES
         self._is_behind = False
 
     @property
     def length(self) -> int:
-        """Bytes of the whole records."""
+        """Bytes of the whole records, those of earlier files in the same directory among them."""
         return self._length
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the file says less than the state."""
+        return self._is_behind
 
     def append(self, record: bytes) -> None:
         """Append one record with one ``write(2)``.
@@ -57,7 +60,7 @@ class Journal:
             self.rewrite()
         elif self._length >= self._next_compaction and self._state.acknowledged is None:
             self._compact()
-        descriptor = self._descriptors.get(self._path, self._FLAGS)
+        descriptor = self._descriptors.get(self._directory.journal, JOURNAL_FLAGS)
         written = os.write(descriptor, record)
         if written != len(record):
             # Whatever came next would stand behind a torn record and be lost with it.
@@ -80,10 +83,6 @@ class Journal:
         with suppress(OSError):
             self.rewrite()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._descriptors.close(self._path)
-
     def _compact(self) -> None:
         # A disk too full for the shorter journal only puts compaction off.
         with suppress(OSError):
@@ -98,11 +97,13 @@ class Journal:
             OSError: the disk refused; the journal is as before.
         """
         content = b"".join(self._state.records())
+        path, data = Path(self._directory.journal), Path(self._directory.data)
         is_promised = self._state.acknowledged is not None
-        if is_promised and self._data.exists():
+        if is_promised and data.exists():
             # The old journal may hold the bytes itself.
-            sync_path(self._data)
-        write_private(Path(self._path), content, durable=is_promised)
-        self._descriptors.close(self._path)
+            sync_path(data)
+        self._directory.is_durable &= is_promised
+        write_private(path, content, durable=is_promised)
+        self._descriptors.close(self._directory.journal)
         self._length = len(content)
         self._is_behind = False

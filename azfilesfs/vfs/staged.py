@@ -34,12 +34,12 @@ from azfilesfs.vfs.journal import (
 )
 from azfilesfs.vfs.journal_file import Journal
 from azfilesfs.vfs.kept import KeptRecord, Layout
+from azfilesfs.vfs.staging_directory import DATA_FLAGS, StagingDirectories, StagingDirectory
 
 _log = logging.getLogger(__name__)
 
 Buffer = bytes | bytearray | memoryview
 
-_DATA_FLAGS: Final = os.O_RDWR | os.O_CREAT
 _INLINE_BYTES: Final = 16 * 1024
 """Dirty bytes up to which an acknowledgement holds them itself: one file less to wait for."""
 
@@ -49,6 +49,7 @@ class Area(Protocol):
 
     layout: Layout
     descriptors: Descriptors
+    directories: StagingDirectories
     used_bytes: int
     acknowledged: dict[StagedFile, float]
 
@@ -67,9 +68,9 @@ class StagedFile:
     returned call has promised.
     """
 
-    __slots__ = ("_area", "_data", "_directory", "_journal", "_state", "changes", "present")
+    __slots__ = ("_area", "_directory", "_journal", "_state", "changes", "present")
 
-    def __init__(self, area: Area, directory: Path, state: FileState) -> None:
+    def __init__(self, area: Area, directory: StagingDirectory, state: FileState) -> None:
         """Begin the journal in an empty directory.
 
         Raises:
@@ -77,13 +78,10 @@ class StagedFile:
         """
         self._area = area
         self._directory = directory
-        self._data = str(directory / kept.DATA)
         self._state = state
         self.changes = 0
         """Counts writes and truncations."""
-        self._journal = Journal(
-            directory / kept.JOURNAL, directory / kept.DATA, area.descriptors, state
-        )
+        self._journal = Journal(directory, area.descriptors, state)
         self.present = ExtentMap()
         """Bytes that the staging file holds, dirty or already uploaded; read them with ``read``."""
         self._journal.append(header_record(state))
@@ -91,7 +89,7 @@ class StagedFile:
     @property
     def id(self) -> str:
         """The name of the staging directory, and of the kept record if it comes to that."""
-        return self._directory.name
+        return self._directory.path.name
 
     @property
     def dirty(self) -> ExtentMap:
@@ -299,11 +297,15 @@ class StagedFile:
 
     def data_to_sync(self) -> tuple[Path, ...]:
         """Return what must be on the disk before ``acknowledge``."""
-        return () if self.is_inlined() else (Path(self._data),)
+        return () if self.is_inlined() else (Path(self._directory.data),)
 
     def journal_to_sync(self) -> tuple[Path, ...]:
         """Return what must be on the disk after ``acknowledge``."""
-        return (self._directory / kept.JOURNAL, self._directory, self._directory.parent)
+        return self._directory.to_sync()
+
+    def journal_synced(self) -> None:
+        """Note that the disk has what ``journal_to_sync`` told."""
+        self._directory.synced()
 
     def keep(self, reason: str, *, given_up: bool = True) -> KeptRecord:
         """Move it to the kept records for ``azfilesfs recover``; the object is dead afterwards.
@@ -316,28 +318,27 @@ class StagedFile:
         """
         if given_up:
             self._state.acknowledged = None
-        record = kept.keep(self._area.layout, self._directory, self._state, reason)
+        record = kept.keep(self._area.layout, self._directory.path, self._state, reason)
+        self._area.descriptors.close(self._directory.data)
+        self._area.descriptors.close(self._directory.journal)
         self._detach()
         return record
 
     def discard(self) -> None:
         """Remove everything; the object is dead afterwards."""
+        is_done = not self.is_unsent and not self._journal.is_behind
         self._detach()
-        try:
-            kept.remove(self._directory)
-        except OSError as error:
-            _log.warning("could not remove the staged file %s: %s", self._directory, error)
+        journal_bytes = self._journal.length if is_done else None
+        self._area.directories.give_back(self._directory, journal_bytes)
 
     def _detach(self) -> None:
         self._area.forget(self)
-        self._area.descriptors.close(self._data)
-        self._journal.close()
         self._area.used_bytes -= self._state.dirty.total
         self._state.dirty.clear()
         self.present.clear()
 
     def _descriptor(self) -> int:
-        return self._area.descriptors.get(self._data, _DATA_FLAGS)
+        return self._area.descriptors.get(self._directory.data, DATA_FLAGS)
 
     def __repr__(self) -> str:
         return f"<StagedFile {self.id} size={self.size} dirty={self.dirty.total}>"

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from azfilesfs.vfs.disk import Descriptors, boot_id, owned
 from azfilesfs.vfs.journal import FileState, Origin
 from azfilesfs.vfs.kept import KeptRecord, Layout
 from azfilesfs.vfs.staged import StagedFile
+from azfilesfs.vfs.staging_directory import StagingDirectories
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class StagingArea:
         limit_bytes: what ``used_bytes`` may reach.
         layout: the directories.
         descriptors: the open files below them.
+        directories: where live files get theirs from.
         acknowledged: files whose close was answered before they were sent, the oldest first, and
             when (``time.monotonic``).
     """
@@ -47,6 +49,7 @@ class StagingArea:
         self.layout = layout
         self.limit_bytes = limit_bytes
         self.descriptors = Descriptors()
+        self.directories = StagingDirectories(layout, self.descriptors)
         self.used_bytes = 0
         self.acknowledged: dict[StagedFile, float] = {}
         self._share = share
@@ -96,6 +99,7 @@ class StagingArea:
             except OSError as error:
                 # It stays where it is, and the next owner of the area makes a record of it.
                 _log.warning("could not keep the staged file %s: %s", file.id, error)
+        self.directories.close()
         self.descriptors.close_all()
 
     def create(self, path: SharePath, base: Validator | None, base_size: int) -> StagedFile:
@@ -106,12 +110,11 @@ class StagingArea:
         """
         origin = Origin(self._share, self._host, os.getpid(), boot_id(), time.time_ns())
         state = FileState(origin, path, base, base_size, base_size)
-        directory = self.layout.new_directory()
+        directory = self.directories.take()
         try:
             file = StagedFile(self, directory, state)
         except OSError:
-            with suppress(OSError):
-                kept.remove(directory)
+            self.directories.give_back(directory, None)
             raise
         self._live.add(file)
         return file

@@ -17,7 +17,7 @@ GUARD = Guard(Deadlines(operation=60, transfer=300))
 async def number_of(operation: str, call: Callable[[], Awaitable[object]]) -> int:
     """Run an operation under the guard; return the errno that the kernel gets, 0 for success."""
     try:
-        await GUARD.run(operation, call, "")
+        await GUARD.run(operation, call(), ())
     except pyfuse3.FUSEError as error:
         return int(error.errno)
     return 0

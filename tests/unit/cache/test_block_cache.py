@@ -204,20 +204,38 @@ def test_end_drops_what_waits():
     assert writer.queued_bytes == 0
 
 
-def test_parts_of_slabs_are_written_in_bulk():
-    """What random reads bring gathers and goes in one batch; a complete slab does not wait."""
+def test_small_pieces_are_written_in_bulk():
+    """What random reads and small files bring gathers, and goes in one batch."""
     store = SlowStore()
+    store.permits.release()
     writer = WriteBehind(store, linger=3600)
     writer.start()
     for slab in (0, 1, 0, 2):
         writer.put(SHORT, slab, 5, bytes(BLOCK_BYTES))
     writer.put(SHORT, 3, 0, bytes(10))
-    store.permits.release(2)
+    assert store.written == []
+
     assert writer.wait_idle(30)
     writer.end()
 
-    assert sorted(store.all_written()) == [0, 1, 2, 3]
-    assert [0, 1, 2] in store.written or store.written == [[0, 1, 2, 3]]
+    assert store.written == [[0, 1, 2, 3]]
+
+
+def test_a_large_slab_does_not_wait():
+    """A slab that is complete is written without anything else happening, others stay."""
+    store = SlowStore()
+    store.permits.release()
+    writer = WriteBehind(store, linger=3600)
+    writer.start()
+    writer.put(SHORT, 0, 5, bytes(BLOCK_BYTES))
+    writer.put(SHORT, 1, 0, bytes(SLAB_BYTES))
+    deadline = time.monotonic() + 30
+    while writer.queued_bytes > BLOCK_BYTES and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+    assert store.written == [[1]]
+    store.permits.release()
+    writer.end()
 
 
 def test_parts_of_slabs_do_not_wait_for_ever():

@@ -311,7 +311,7 @@ def test_a_planted_link_is_not_followed(area: StagingArea, file: StagedFile, tmp
     """A link in place of the staging file is an error, and its target is not touched."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    Path(file._data).symlink_to(victim)
+    Path(file._directory.data).symlink_to(victim)
 
     with pytest.raises(OSError, match="symbolic links"):
         file.write(0, b"x")

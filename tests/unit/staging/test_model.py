@@ -14,6 +14,7 @@ from azfilesfs.model.paths import SharePath
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
 from azfilesfs.vfs import journal_file as journal_module
+from azfilesfs.vfs import staging_directory
 from azfilesfs.vfs.journal import Acknowledgement
 from azfilesfs.vfs.kept import Layout, adopt_leftovers
 from azfilesfs.vfs.staging import StagingArea
@@ -70,6 +71,8 @@ class StagedFileMachine(RuleBasedStateMachine):
         super().__init__()
         self.often = mock.patch.object(journal_module, "_COMPACT_BYTES", 600)
         self.often.start()
+        self.seldom = mock.patch.object(staging_directory, "_JOURNAL_BYTES", 900)
+        self.seldom.start()
         self.state = Path(tempfile.mkdtemp())
         self.area_context = StagingArea.open(self.state, ROOM, share="a/s")
         self.area = self.area_context.__enter__()
@@ -152,6 +155,26 @@ class StagedFileMachine(RuleBasedStateMachine):
         limit = min(size, len(self.model.content))
         self.model = self.model._replace(base=base, base_limit=limit)
 
+    @precondition(lambda self: not self.file.is_unsent)
+    @rule(data=st.data())
+    def begin_another(self, data):
+        """End a file that the service has, and stage another; dying in between leaves nothing."""
+        self.note()
+        _, old_data, old_journal = self.before
+        self.file.discard()
+        self.file = self.area.create(SharePath(("f",)), BASE, BASE.size)
+        directory = self.state / "staging" / "live" / self.file.id
+        nothing = bytes(BASE.size)
+        self.model = Model(nothing, nothing, nothing, SharePath(("f",)), BASE, BASE.size)
+        if directory == self.directory:
+            journal = (directory / "journal").read_bytes()
+            least = len(old_journal) if journal.startswith(old_journal) else 0
+            journal = journal[: data.draw(st.integers(least, len(journal)))]
+            found = data.draw(st.sampled_from((old_data, b""))) if least else b""
+            assert self.recovered(journal, found) is None
+        self.directory = directory
+        self.note()
+
     @precondition(lambda self: self.model.dirty.count(1))
     @rule(data=st.data())
     def crash(self, data):
@@ -215,6 +238,7 @@ class StagedFileMachine(RuleBasedStateMachine):
         for directory in (self.state, *getattr(self, "copies", [])):
             shutil.rmtree(directory)
         self.often.stop()
+        self.seldom.stop()
 
 
 TestStagedFile = StagedFileMachine.TestCase

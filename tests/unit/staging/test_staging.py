@@ -71,7 +71,7 @@ def test_uploaded_bytes_stay_present_until_dropped(area: StagingArea, file: Stag
     """After an upload the bytes are clean and readable; dropping them frees their space."""
     file.write(0, b"x" * 8192)
     file.write(20000, b"y" * 100)
-    blocks = os.stat(file._data).st_blocks
+    blocks = os.stat(file._directory.data).st_blocks
 
     file.mark_uploaded(ByteRange(0, 8192))
     assert extents(file.dirty) == [(20000, 20100)]
@@ -83,7 +83,7 @@ def test_uploaded_bytes_stay_present_until_dropped(area: StagingArea, file: Stag
     assert extents(file.present) == [(20000, 20100)]
     assert file.read(ByteRange(0, 3)) == b"\0\0\0"
     assert file.read(ByteRange(20000, 20100)) == b"y" * 100
-    assert os.stat(file._data).st_blocks < blocks
+    assert os.stat(file._directory.data).st_blocks < blocks
 
 
 def test_dropping_works_where_holes_cannot_be_punched(file: StagedFile, monkeypatch):
@@ -99,7 +99,7 @@ def test_dropping_works_where_holes_cannot_be_punched(file: StagedFile, monkeypa
     file.mark_uploaded(ByteRange(0, 30000))
     file.drop_clean()
     assert not file.present
-    assert os.stat(file._data).st_size == 0
+    assert os.stat(file._directory.data).st_size == 0
 
 
 def test_dropping_nothing_is_nothing(file: StagedFile):
@@ -326,3 +326,127 @@ def test_the_representation_tells_the_state(file: StagedFile):
     file.write(0, b"abc")
 
     assert repr(file) == f"<StagedFile {file.id} size=1000 dirty=3>"
+
+
+def live(state: Path) -> list[str]:
+    """Return the names of the live directories."""
+    return sorted(path.name for path in (state / "staging" / "live").iterdir())
+
+
+def finish(file: StagedFile) -> None:
+    """Send all of a file and end it."""
+    file.mark_uploaded(ByteRange(0, file.size))
+    file.rebase(BASE._replace(size=file.size))
+    file.discard()
+
+
+def test_the_directory_of_a_sent_file_is_used_again(area: StagingArea, state: Path):
+    """The next file finds it empty, and nothing of the former one in its journal."""
+    first = area.create(SharePath(("a",)), None, 0)
+    first.write(0, b"x" * 5000)
+    finish(first)
+
+    second = area.create(SharePath(("b",)), None, 0)
+    second.write(10, b"y")
+
+    assert (second.id, live(state)) == (first.id, [first.id])
+    assert second.read(ByteRange(0, 12)) == b"\0" * 10 + b"y\0"
+    now = replayed(state, second)
+    assert (now.path, extents(now.dirty), now.base) == (SharePath(("b",)), [(10, 11)], None)
+
+
+def test_journals_of_many_files_do_not_add_up(area: StagingArea, state: Path):
+    """A journal that has become long is begun anew with the next file."""
+    for _ in range(400):
+        file = area.create(SharePath(("a",)), None, 0)
+        file.write(0, b"x")
+        finish(file)
+
+    (name,) = live(state)
+    assert (state / "staging" / "live" / name / "journal").stat().st_size < 70_000
+
+
+def test_the_directory_of_an_unsent_file_is_removed(area: StagingArea, state: Path):
+    """What is thrown away unsent must not be found after a crash."""
+    file = area.create(SharePath(("a",)), None, 0)
+    file.write(0, b"x")
+
+    file.discard()
+
+    assert live(state) == []
+
+
+@pytest.mark.expect_log("cannot be written now")
+def test_a_journal_that_is_behind_is_not_gone_on_with(area: StagingArea, state: Path, full_disk):
+    """Where the disk was too full to note the upload, the old journal would say that it is due."""
+    file = area.create(SharePath(("a",)), None, 0)
+    file.write(0, b"x")
+    with full_disk(0, 0):
+        finish(file)
+
+    assert live(state) == []
+
+
+def test_a_directory_that_cannot_be_emptied_is_removed(
+    area: StagingArea, file: StagedFile, state: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Bytes of one file must not be found under another."""
+    file.write(0, b"x" * 1000)
+    file.mark_uploaded(ByteRange(0, 1000))
+
+    def refuse(descriptor: int, length: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    file.discard()
+
+    assert live(state) == []
+
+
+def test_few_empty_directories_wait(area: StagingArea, state: Path):
+    """After many files at once most directories are removed, and all of them at the end."""
+    files = [area.create(SharePath((str(number),)), BASE, 1000) for number in range(100)]
+    for file in files:
+        file.discard()
+
+    assert len(live(state)) == 64
+
+
+def test_no_empty_directory_outlives_the_area(state: Path):
+    """At the end nothing is left of files that were sent."""
+    with StagingArea.open(state, 65536, share="a/s") as area:
+        area.create(SharePath(("a",)), BASE, 1000).discard()
+        assert len(live(state)) == 1
+
+    assert live(state) == []
+
+
+def test_names_are_synced_once(area: StagingArea, state: Path):
+    """The first promise in a directory waits for its names as well, the next for the journal alone,
+    unless the journal was replaced meanwhile.
+    """
+    file = area.create(SharePath(("a",)), None, 0)
+    file.write(0, b"x")
+    directory = state / "staging" / "live" / file.id
+    everything = (directory / "journal", directory, directory.parent)
+    assert file.journal_to_sync() == everything
+
+    file.journal_synced()
+    assert file.journal_to_sync() == everything[:1]
+
+    finish(file)
+    file = area.create(SharePath(("b",)), None, 0)
+    assert file.journal_to_sync() == everything[:1]
+
+    file._journal.rewrite()
+    assert file.journal_to_sync() == everything
+
+
+def test_names_are_synced_again_where_there_was_no_data_yet(area: StagingArea):
+    """A promise of an empty file does not cover the name of a data file that comes later."""
+    file = area.create(SharePath(("a",)), None, 0)
+    count = len(file.journal_to_sync())
+    file.journal_synced()
+    file.write(0, b"x")
+
+    assert len(file.journal_to_sync()) == count == 3
