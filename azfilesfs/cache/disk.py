@@ -194,8 +194,10 @@ class Index(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
             **DEFAULT_SETTINGS
             | {
                 "eviction_policy": "least-recently-stored",
-                "size_limit": 2**62,  # the store makes room itself, before it writes
-                "cull_limit": 1,
+                # The store makes room itself, before it writes, and nothing expires: looking for
+                # what to cull would double the statements of a set.
+                "size_limit": 2**62,
+                "cull_limit": 0,
                 # A mapped database that is cut short by someone else would kill the process by
                 # SIGBUS.
                 "sqlite_mmap_size": 0,

@@ -264,4 +264,4 @@ def test_settings_of_the_database_are_overruled(tmp_path):
 
     index = Index(tmp_path)
 
-    assert (index.cull_limit, index.eviction_policy) == (1, "least-recently-stored")
+    assert (index.cull_limit, index.eviction_policy) == (0, "least-recently-stored")
