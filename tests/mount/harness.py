@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,7 +152,9 @@ class Mount:
 
     def mount(self, *flags: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Mount it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # also where a dead mount cannot be looked at
+            self.path.mkdir()
         done = self.command("mount", self.target, self.path, *self.flags, *flags, expect=expect)
         self.is_mounted = done.returncode == 0
         return done
@@ -179,8 +181,8 @@ class Mount:
         return "".join(file.read_text() for file in files)
 
     def unsent(self) -> list[Path]:
-        """Return what lies in the staging area."""
-        return [path for path in (self.home / "state").rglob("data") if path.is_file()]
+        """Return what lies in the staging area; directories that wait for a file are empty."""
+        return [path for path in (self.home / "state").rglob("data") if path.stat().st_size]
 
 
 @contextmanager

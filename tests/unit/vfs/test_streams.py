@@ -38,7 +38,7 @@ async def test_a_stream_larger_than_the_staging_area(mount, host, app):
         for start in range(0, len(data), MIB):
             await program.fs.write(file.handle, start, data[start : start + MIB])
             most = max(most, program.fs.statistics().dirty_bytes)
-            held = max(held, os.stat(staged._data).st_blocks * 512)
+            held = max(held, os.stat(staged._directory.data).st_blocks * 512)
         assert most <= 40 * MIB
         assert held <= 64 * MIB
         await file.close()
