@@ -147,8 +147,9 @@ class EmulatorApp:
         except ConnectionCut:
             self.requests.record(name, "cut", received=0, sent=0)
             raise
-        await self.network.receive(len(request.body))
+        due = await self.network.receive(len(request.body))
         answer = self._answer(operation, request, request_id, rule, early)
+        self.network.answered(due)
         common = self._common(request, request_id, has_version=answer.has_version)
         await self._deliver(name, request, common, answer, rule, send)
 

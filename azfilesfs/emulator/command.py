@@ -14,6 +14,7 @@ from azfilesfs.emulator.offload import OffloadDirectory
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY, EmulatorOptions
 from azfilesfs.emulator.server import Address, ServerOptions
 from azfilesfs.emulator.server import serve as serve_app
+from azfilesfs.emulator.timers import kernel_timers
 from azfilesfs.emulator.tls import kept_certificates, make_certificates, write_private
 
 
@@ -128,18 +129,20 @@ async def serve(
             write_private(ca_file, certificates.authority)
             context = certificates.server_context()
         where = ServerOptions(options.host, options.port, context)
-        async with trio.open_nursery() as nursery:
-            if options.offload is not None:
-                directory = OffloadDirectory(options.offload.absolute())
-                await nursery.start(serve_front, app, directory)
-            address: Address = await nursery.start(partial(serve_app, app, where))
-            served = ServedEmulator(
-                address=address,
-                connection_string=connection_string(address, options.account, options.key),
-                ca_file=ca_file,
-            )
-            if options.env_file is not None:
-                write_env_file(options.env_file, served)
-            task_status.started(served)
+        with kernel_timers() as timers:
+            app.network.sleep_until = timers.sleep_until
+            async with trio.open_nursery() as nursery:
+                if options.offload is not None:
+                    directory = OffloadDirectory(options.offload.absolute())
+                    await nursery.start(serve_front, app, directory)
+                address: Address = await nursery.start(partial(serve_app, app, where))
+                served = ServedEmulator(
+                    address=address,
+                    connection_string=connection_string(address, options.account, options.key),
+                    ca_file=ca_file,
+                )
+                if options.env_file is not None:
+                    write_env_file(options.env_file, served)
+                task_status.started(served)
     finally:
         app.close()

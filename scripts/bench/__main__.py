@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.bench import (
+    work_git,
     work_memory,
     work_names,
     work_random,
@@ -45,7 +46,7 @@ WORKLOADS: Final[Mapping[str, Workload]] = {
     "plain_create": work_small.plain_create,
     "read_back": work_small.read_back,
     "listing": work_names.listing,
-    "git": work_names.git,
+    "git": work_git.git,
     "memory_idle": work_memory.memory_idle,
     "memory_streams": work_memory.memory_streams,
     "memory_find": work_memory.memory_find,

@@ -179,11 +179,13 @@ def _mounted_by(process: subprocess.Popen[bytes], path: Path) -> Iterator[None]:
 
 
 _TTL: Final = ("--attr-ttl=60", "--dir-ttl=60")
+_LIKE_RCLONE: Final = ("--exclusive-create=mount", "--close=async", "--consistency=ttl", *_TTL)
 _MAKERS: Final[dict[str, Maker]] = {
     "ours": partial(ours, ()),
     "ours-mount": partial(ours, ("--exclusive-create=mount",)),
     "ours-async": partial(ours, ("--exclusive-create=mount", "--close=async")),
     "ours-ttl60": partial(ours, _TTL),
+    "ours-git": partial(ours, _LIKE_RCLONE),
     "rclone": partial(rclone, ()),
     "rclone-tuned": partial(rclone, RCLONE_TUNED),
     "ext4": local,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,19 +45,36 @@ class Counts:
         return sum(self.operations.values()) - self.own
 
 
-class Rest:
-    """A client on one connection."""
+class _Tally:
+    """How many requests the second client has sent, over all its connections."""
 
-    def __init__(self, url: str, ca_file: Path) -> None:
+    def __init__(self) -> None:
+        self.requests = 0
+        self._lock = threading.Lock()
+
+    def add(self, requests: int) -> None:
+        with self._lock:
+            self.requests += requests
+
+
+class Rest:
+    """A client on one connection, for one thread at a time."""
+
+    def __init__(self, url: str, ca_file: Path, tally: _Tally | None = None) -> None:
         """Speak to ``https://HOST:PORT/ACCOUNT``."""
         parts = urlsplit(url)
+        self._made_with = (url, ca_file)
+        self._own = tally or _Tally()
         context = ssl.create_default_context(cafile=str(ca_file))
         self._connection = http.client.HTTPSConnection(
             parts.hostname or "", parts.port, context=context, timeout=TIMEOUT
         )
         self._prefix = parts.path.rstrip("/")
         self.signature = make_signature()
-        self._own = 0
+
+    def another(self) -> Rest:
+        """Return one on a connection of its own, whose requests count as this one's."""
+        return Rest(*self._made_with, self._own)
 
     def close(self) -> None:
         """Close the connection."""
@@ -73,7 +91,7 @@ class Rest:
         """Send one request; header names with ``_`` for ``-``."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent.setdefault("x-ms-version", NEWEST)
-        self._own += 1
+        self._own.add(1)
         self._connection.request(method, target, body or None, sent)
         answer = self._connection.getresponse()
         data = answer.read()
@@ -116,7 +134,7 @@ class Rest:
         """Use the emulator's control interface."""
         body = b"" if document is None else json.dumps(document).encode()
         _, _, data = self.ask(method, f"/_emulator/{name}", body)
-        self._own -= 1  # these are not counted
+        self._own.add(-1)  # these are not counted
         return json.loads(data)
 
     def set_latency(self, milliseconds: float) -> None:
@@ -126,10 +144,10 @@ class Rest:
     def reset_counts(self) -> None:
         """Count from zero."""
         self.control("DELETE", "requests")
-        self._own = 0
+        self._own.add(-self._own.requests)
 
     def counts(self) -> Counts:
         """Return what was counted."""
         found = self.control("GET", "requests")
         operations = {name: sum(by.values()) for name, by in found["operations"].items()}
-        return Counts(operations, found["bytes"]["in"], found["bytes"]["out"], self._own)
+        return Counts(operations, found["bytes"]["in"], found["bytes"]["out"], self._own.requests)

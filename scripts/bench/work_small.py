@@ -13,6 +13,7 @@ from typing import Final
 
 from scripts.bench.contenders import Session
 from scripts.bench.context import Context, Pass
+from scripts.bench.latency import round_trip_ms
 from scripts.bench.seed import SeedFile
 from scripts.bench.service import BenchService, eventually
 from scripts.bench.small_gate import gate_files, small_gate
@@ -88,12 +89,13 @@ def _write_tree(
     latency: float = context.setting("latency")
     service.rest.set_latency(0)
     near, _ = _one_tree(context, service, made, name, (*how, f"near-{name}"))
-    service.rest.set_latency(latency)
+    trip = round_trip_ms(service, gate_files()[0].path, latency)
     far, seen = _one_tree(context, service, made, name, (*how, f"far-{name}"))
     context.record("seconds", name, far)
     context.record("seconds to visibility", name, seen.seconds)
     context.record("requests a file", name, seen.counts.requests / count)
-    context.record("round trips a file", name, max(far - near, 0.0) / (count * latency / 1000))
+    context.record("ms a round trip", name, trip)
+    context.record("round trips a file", name, max(far - near, 0.0) / (count * trip / 1000))
     for folder in (f"near-{name}", f"far-{name}"):
         _remove_tree(service, folder, count)
 
