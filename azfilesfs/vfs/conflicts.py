@@ -20,8 +20,9 @@ from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import VfsError
 from azfilesfs.vfs.inodes import Inode, Place
+from azfilesfs.vfs.plan import Plan
 from azfilesfs.vfs.types import OnConflict
-from azfilesfs.vfs.upload import Plan, Uploader
+from azfilesfs.vfs.upload import Uploader
 
 _CLEANUP_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)

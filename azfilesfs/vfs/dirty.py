@@ -38,11 +38,12 @@ class DirtyFile:
             and no range was sent since.
         sent_write_ns: the last-write times that such uploads sent. base_write_ns: last-write time
             of the base, which tells our own unfinished upload from a foreign change.
+        confirmed_at: trio clock at which a background pass saw the base on the service.
     """
 
     __slots__ = (
-        "_passes", "_rewritten", "absent_since", "base", "base_write_ns", "blank", "ctime_ns",
-        "error", "exclusive", "metadata_changed",
+        "_passes", "_rewritten", "absent_since", "base", "base_write_ns", "blank", "confirmed_at",
+        "ctime_ns", "error", "exclusive", "metadata_changed",
         "mtime_ns", "remote_size", "resized", "sent_write_ns", "staged", "started", "under_lock",
     )  # fmt: skip
 
@@ -62,6 +63,7 @@ class DirtyFile:
         self.base_write_ns: int | None = None
         self.sent_write_ns: set[int] = set()
         self.blank = ExtentMap()
+        self.confirmed_at = float("-inf")
         self._rewritten = ExtentMap()
         self._passes = 0
 
@@ -163,6 +165,10 @@ class DirtyFile:
         if not self._passes:
             self._rewritten.clear()
         self._passes += 1
+
+    def take_on(self, unit: ByteRange) -> None:
+        """Note that the pass under way sends a unit too, as it is from now on."""
+        self._rewritten.remove(unit)
 
     def end_pass(self) -> None:
         """Stop watching."""

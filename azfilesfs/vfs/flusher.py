@@ -25,7 +25,8 @@ from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.errors import LOST_LOCK, VfsError, to_vfs_error
 from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.locking.patience import with_patience
-from azfilesfs.vfs.upload import Conflict, Plan, Uploader, carried
+from azfilesfs.vfs.plan import Plan
+from azfilesfs.vfs.upload import Conflict, Uploader, carried
 
 RETRY_SECONDS = 15.0
 BACKGROUND_BYTES = 32 * MIB
@@ -35,8 +36,8 @@ BACKGROUND_BYTES = 32 * MIB
 _PASS_BYTES = 128 * MIB
 """What one background pass sends at most: so much is held until it is known to be there."""
 
-_AHEAD_TIMES = 8
-"""So many times as much as begins a background upload has its writers wait for the uploads."""
+_AHEAD_TIMES = 4
+"""So many times as much as begins a background upload, not sent yet, has its writers wait."""
 
 _PATIENCE_SECONDS = 5.0
 """What one write waits at most, where there is room."""
@@ -48,7 +49,7 @@ _LOG = logging.getLogger(__name__)
 class _Job:
     """One pass that somebody waits for."""
 
-    __slots__ = ("done", "error", "inode", "only_full_ranges", "urgency")
+    __slots__ = ("done", "error", "inode", "moved", "only_full_ranges", "sent", "urgency")
 
     def __init__(self, inode: Inode, *, only_full_ranges: bool) -> None:
         self.inode = inode
@@ -57,6 +58,19 @@ class _Job:
         # Stays where the filesystem ends before the upload does.
         self.error: VfsError | None = VfsError(errno.EIO, "the mount ended", logging.ERROR)
         self.only_full_ranges = only_full_ranges
+        self.sent = 0
+        self.moved = trio.Event()
+
+    def note_answer(self, count: int) -> None:
+        """Note that the service has taken so many more bytes; wakes up who waits for that."""
+        self.sent += count
+        self.moved.set()
+        self.moved = trio.Event()
+
+    def end(self) -> None:
+        """Wake up everybody who waits."""
+        self.done.set()
+        self.moved.set()
 
 
 class Flusher:
@@ -114,10 +128,11 @@ class Flusher:
         if dirty is None or inode.place is Place.UNLINKED or not self._is_much(dirty, 1):
             return
         self._upload_full_ranges(inode)
-        job = self._background.get(inode)
-        if job is not None and dirty.error is None and self._is_much(dirty, _AHEAD_TIMES):
-            with trio.move_on_after(_PATIENCE_SECONDS):
-                await job.done.wait()
+        with trio.move_on_after(_PATIENCE_SECONDS):
+            while (job := self._background.get(inode)) is not None and dirty.error is None:
+                if not self._is_much(dirty, _AHEAD_TIMES, job.sent):
+                    break
+                await job.moved.wait()
 
     async def make_room(self, inode: Inode) -> None:
         """Send what a file has, or else wait for an upload that is under way; for a full area.
@@ -138,10 +153,13 @@ class Flusher:
             if earlier is not None and earlier.inode is inode:
                 earlier.urgency.promote()
 
-    def _is_much(self, dirty: DirtyFile, times: int) -> bool:
-        """Tell whether a file has dirty bytes for an upload; a small area is used sparingly."""
+    def _is_much(self, dirty: DirtyFile, times: int, sent: int = 0) -> bool:
+        """Tell whether a file has dirty bytes for an upload; a small area is used sparingly.
+
+        ``sent`` of them are on the service already, which is not confirmed yet.
+        """
         share = max(RANGE_BYTES, self._context.staging.limit_bytes // 16)
-        return dirty.staged.dirty.total >= times * min(BACKGROUND_BYTES, share)
+        return dirty.staged.dirty.total - sent >= times * min(BACKGROUND_BYTES, share)
 
     def _upload_full_ranges(self, inode: Inode) -> None:
         if inode not in self._background and inode not in self._queued:
@@ -204,7 +222,7 @@ class Flusher:
                 self._running.add(job)
                 if inode.dirty is not None and inode.place is not Place.UNLINKED:
                     with prioritised(job.urgency):
-                        await self._pass(inode, inode.dirty, only_full_ranges=job.only_full_ranges)
+                        await self._pass(inode, inode.dirty, job)
             job.error = None
         except VfsError as error:
             job.error = error
@@ -217,7 +235,7 @@ class Flusher:
                 del self._queued[inode]
             if self._background.get(inode) is job:
                 del self._background[inode]
-            job.done.set()
+            job.end()
             self._context.inodes.drop_if_unused(inode)
         if job.only_full_ranges and job.error is None:
             self._go_on(inode)
@@ -228,13 +246,18 @@ class Flusher:
         if dirty is not None and inode.place is not Place.UNLINKED and self._is_much(dirty, 1):
             self._upload_full_ranges(inode)
 
-    async def _pass(self, inode: Inode, dirty: DirtyFile, *, only_full_ranges: bool) -> None:
+    async def _pass(self, inode: Inode, dirty: DirtyFile, job: _Job) -> None:
         if dirty.is_clean:
             self._finish(inode, dirty)
             return
-        if only_full_ranges:
+        if job.only_full_ranges:
             most = min(_PASS_BYTES, self._context.staging.limit_bytes // 4)
-            plan = Plan.of_full_ranges(dirty, most)
+
+            def on_answer(count: int) -> bool:
+                job.note_answer(count)
+                return not self._is_waited_for(inode)
+
+            plan = Plan.of_full_ranges(dirty, most, on_answer)
             if not plan.extents:
                 return
         else:
@@ -271,10 +294,13 @@ class Flusher:
         except Conflict as conflict:
             return await self._conflicts.resolve(inode, dirty, plan, conflict.remote)
 
+    def _is_waited_for(self, inode: Inode) -> bool:
+        """Tell whether anybody but the next pass waits for the one under way to end."""
+        return inode.lock.statistics().tasks_waiting > (inode in self._queued)
+
     def _deadline(self, plan: Plan) -> float:
-        count = sum(extent.length for extent in plan.extents)
         options = self._context.options
-        return options.transfer_deadline + count / options.slowest_upload
+        return options.transfer_deadline + plan.longest() / options.slowest_upload
 
     def _uploaded(self, inode: Inode, dirty: DirtyFile, plan: Plan, properties: Properties) -> None:
         """Take over what a pass achieved: one synchronous step."""
@@ -292,7 +318,9 @@ class Flusher:
         dirty.base, dirty.remote_size = new, properties.size
         dirty.base_write_ns = properties.last_write_time_ns
         dirty.settle()
-        if not plan.is_partial:
+        if plan.is_partial:
+            dirty.confirmed_at = inode.compared_at
+        else:
             dirty.sent(plan.size, (plan.mtime_ns, plan.ctime_ns))
         for extent in plan.extents:
             dirty.uploaded(extent)
@@ -300,7 +328,8 @@ class Flusher:
         self._context.tree.added(inode)
         if dirty.is_clean:
             self._finish(inode, dirty)
-        else:
+        elif inode not in self._queued:
+            # A pass that follows at once is kept waiting by this, and frees more.
             dirty.staged.drop_clean()
 
     def _finish(self, inode: Inode, dirty: DirtyFile) -> None:

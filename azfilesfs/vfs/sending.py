@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from mmap import mmap
 
 import trio
@@ -67,8 +67,16 @@ class RangeSender:
         if not self.slots.borrowed_tokens:
             self._buffers.drop()
 
-    async def send(self, inode: Inode, dirty: DirtyFile, pieces: list[ByteRange]) -> set[str]:
+    async def send(
+        self,
+        inode: Inode,
+        dirty: DirtyFile,
+        pieces: Iterable[ByteRange],
+        answered: Callable[[ByteRange], Iterable[ByteRange]],
+    ) -> set[str]:
         """Send pieces of at most one range each and return the ETags that they led to.
+
+        ``answered`` hears of each piece that the service has taken, and returns what else to send.
 
         Stretches of zeros are left out where the service has zeros already, and a piece that is
         nothing else is cleared where it has not. After a failure no further piece starts; those
@@ -90,6 +98,9 @@ class RangeSender:
                     etags.update(await self._piece(inode, dirty, piece))
                 except (AzureFilesError, VfsError, OSError, Foreign) as error:
                     failures.append(error)
+                    return
+            for further in answered(piece):
+                nursery.start_soon(send_one, further)
 
         async with trio.open_nursery() as nursery:
             for piece in pieces:
@@ -161,11 +172,31 @@ def _without_zeros(
 ) -> Iterator[tuple[int, int]]:
     position = piece.start
     for window in blank.within(piece):
-        for unit in window.split(ZERO_UNIT):
-            first, last = unit.start - piece.start, unit.stop - piece.start
-            if data[first] == 0 and bytes(data[first:last]) == _NOTHING[: unit.length]:
-                if position < unit.start:
-                    yield position, unit.start
-                position = unit.stop
+        for unit in _units_of_zeros(data, piece, window):
+            if position < unit.start:
+                yield position, unit.start
+            position = unit.stop
     if position < piece.stop:
         yield position, piece.stop
+
+
+def _units_of_zeros(data: memoryview, piece: ByteRange, window: ByteRange) -> Iterator[ByteRange]:
+    for start in _starts_of_units(data, piece, window):
+        unit = ByteRange(start, min((start // ZERO_UNIT + 1) * ZERO_UNIT, window.stop))
+        if bytes(data[start - piece.start : unit.stop - piece.start]) == _NOTHING[: unit.length]:
+            yield unit
+
+
+def _starts_of_units(data: memoryview, piece: ByteRange, window: ByteRange) -> Iterator[int]:
+    """Yield where the units of a window begin that begin with a zero.
+
+    All of them are looked at in one call: one by one costs a third of what sending them costs.
+    """
+    aligned = -(-window.start // ZERO_UNIT) * ZERO_UNIT
+    if window.start < aligned and data[window.start - piece.start] == 0:
+        yield window.start
+    firsts = bytes(data[aligned - piece.start : window.stop - piece.start : ZERO_UNIT])
+    index = firsts.find(0)
+    while index >= 0:
+        yield aligned + index * ZERO_UNIT
+        index = firsts.find(0, index + 1)

@@ -5,28 +5,28 @@ Bring a dirty file's bytes, size and times to the service, and notice who was th
 Order of requests: check the base (HEAD), size, ranges (several at once), check (HEAD, after several
 ranges), times together with a last size. Nothing counts as uploaded before the last
 of them; a pass that fails is simply done again. A background pass, of a file that is still being
-written, grows the file ahead of what is written and ends with the check.
+written, grows the file ahead of what is written, takes on what is written meanwhile, and ends with
+the check. The pass that a program waits for often begins where a background pass has just ended:
+then that one's check is its own first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 
 from azfilesfs.client import PRESERVE, Times
 from azfilesfs.errors import FileNotFound, ParentNotFound, ResourceTypeMismatch
 from azfilesfs.model.extents import ExtentMap
-from azfilesfs.model.limits import FILE_BYTES, MIB, RANGE_BYTES
+from azfilesfs.model.limits import RANGE_BYTES
 from azfilesfs.model.properties import NEW_CONTENT, ContentHeaders, Properties
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator, has_create_with_data
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.inodes import Inode
+from azfilesfs.vfs.plan import Plan
 from azfilesfs.vfs.sending import Foreign, RangeSender
 
-_AHEAD_BYTES = 64 * MIB
-_MOST_AHEAD_BYTES = 256 * MIB
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
 
 
@@ -39,56 +39,6 @@ class Conflict(Exception):
     def __init__(self, remote: Properties | None) -> None:
         super().__init__("the remote file changed")
         self.remote = remote
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one pass sends: fixed at its start, later writes wait for the next pass.
-
-    ``is_partial`` marks a background pass, after which more will come.
-    """
-
-    extents: tuple[ByteRange, ...]
-    size: int
-    mtime_ns: int | None
-    ctime_ns: int | None
-    is_partial: bool = False
-
-    @classmethod
-    def of(cls, dirty: DirtyFile) -> Plan:
-        """Plan everything that is dirty."""
-        return cls(tuple(dirty.staged.dirty), dirty.size, dirty.mtime_ns, dirty.ctime_ns)
-
-    @classmethod
-    def of_full_ranges(cls, dirty: DirtyFile, most: int) -> Plan:
-        """Plan the 4 MiB units that are dirty from end to end, at most so many bytes of them."""
-        pieces = (
-            piece
-            for extent in dirty.staged.dirty
-            for piece in extent.split(RANGE_BYTES)
-            if piece.length == RANGE_BYTES
-        )
-        extents = ExtentMap(islice(pieces, max(1, most // RANGE_BYTES)))
-        return cls(tuple(extents), dirty.size, dirty.mtime_ns, dirty.ctime_ns, is_partial=True)
-
-    def pieces(self) -> list[ByteRange]:
-        """Return the bodies of the Put Range requests."""
-        return [piece for extent in self.extents for piece in extent.split(RANGE_BYTES)]
-
-    def times(self) -> Times:
-        """Return the times that the closing request sets."""
-        return Times(last_write_ns=self.mtime_ns, change_ns=self.ctime_ns)
-
-    def remote_size(self) -> int:
-        """Return the size that the remote file needs for this pass.
-
-        One that is still being written grows by more than it needs, so that growing costs few
-        requests.
-        """
-        if not self.is_partial:
-            return self.size
-        ahead = min(max(self.size, _AHEAD_BYTES), _MOST_AHEAD_BYTES)
-        return min(self.size + ahead, FILE_BYTES)
 
 
 class Uploader:
@@ -199,7 +149,8 @@ class Uploader:
 
         What lies between a comparison and a write is not seen in any case; and the answer to a
         range shows whether somebody wrote. So nothing but ranges may go out unasked, and the file
-        that we created and that is still empty.
+        that we created and that is still empty; and whatever follows the comparison of a background
+        pass at once.
         """
         options, now = self._context.options, self._context.now()
         if inode.created_here:
@@ -207,6 +158,8 @@ class Uploader:
         known = inode.properties
         if known is None or known.content.content_md5 is not None:
             return False
+        if known.validator() == dirty.base and now - dirty.confirmed_at < options.comparison_window:
+            return True
         is_in_place = plan.is_partial or (len(plan.pieces()) == 1 and plan.size == known.size)
         is_lately = now - inode.compared_at < options.comparison_window
         return is_in_place and is_lately and known.validator() == dirty.base
@@ -271,9 +224,11 @@ class Uploader:
     async def _send_ranges(
         self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties
     ) -> Properties:
-        pieces = plan.pieces()
+        pieces, size = plan.pieces(), remote.size
         try:
-            etags = await self._sender.send(inode, dirty, pieces)
+            etags = await self._sender.send(
+                inode, dirty, pieces, lambda piece: plan.answered(piece, dirty, size)
+            )
         except Foreign:
             raise Conflict(await self._head(inode)) from None
         if len(pieces) > 1 or plan.is_partial:

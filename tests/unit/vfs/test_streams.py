@@ -99,6 +99,114 @@ async def test_a_fast_writer_waits(mount, app):
         await file.close()
 
 
+@pytest.mark.semantics("S2.15")
+async def test_a_pass_takes_on_what_is_written_meanwhile(mount, host, app):
+    """It goes on with each range that becomes full, and compares once for all of them."""
+    data = pattern(48 * MIB)
+    async with mount(staging_limit=256 * MIB) as program:
+        app.faults.add(operation="PutRange", delay=0.02)
+        file = await program.open("a", CREATE)
+        begins = 16 * MIB
+        await program.fs.write(file.handle, 0, data[:begins])
+        for start in range(begins, len(data), 4 * MIB):
+            answered = operations(app).get("PutRange", 0)
+            with trio.fail_after(10):
+                while operations(app).get("PutRange", 0) == answered:
+                    await trio.sleep(0.001)
+            await program.fs.write(file.handle, start, data[start : start + 4 * MIB])
+        await idle(program)
+        assert operations(app)["PutRange"] == 12
+        assert operations(app)["GetFileProperties"] == 1
+        assert program.fs.statistics().dirty_bytes == 0
+        app.faults.clear()
+        await file.close()
+        assert await get(host, "a") == data
+
+
+@pytest.mark.semantics("S2.15")
+async def test_what_a_pass_took_on_may_be_written_again(mount, host, app):
+    """Bytes that change while their range is under way are sent again, in the end as they are."""
+    data = bytearray(pattern(24 * MIB))
+    async with mount(staging_limit=256 * MIB) as program:
+        file = await program.open("a", CREATE)
+        app.faults.add(operation="PutRange", delay=0.05)
+        await program.fs.write(file.handle, 0, bytes(data[: 16 * MIB]))
+        await program.fs.write(file.handle, 16 * MIB, bytes(data[16 * MIB :]))
+        with trio.fail_after(10):
+            while operations(app).get("PutRange", 0) < 5:
+                await trio.sleep(0.001)
+        for place in (0, 17 * MIB, 23 * MIB):
+            data[place : place + 3] = b"new"
+            await program.fs.write(file.handle, place, b"new")
+        await idle(program)
+        assert program.fs.statistics().dirty_bytes == 9
+        app.faults.clear()
+        await file.close()
+        assert await get(host, "a") == data
+
+
+@pytest.mark.semantics("S3.1")
+@pytest.mark.expect_log("conflict on")
+async def test_another_writer_while_a_pass_goes_on(mount, host, app):
+    """Who wrote before a range that the pass took on is seen by that range's answer."""
+    async with mount(staging_limit=256 * MIB) as program:
+        file = await program.open("a", CREATE)
+        app.faults.add(operation="PutRange", delay=0.05)
+        await program.fs.write(file.handle, 0, pattern(16 * MIB))
+        with trio.fail_after(10):
+            while not operations(app).get("PutRange", 0):
+                await trio.sleep(0.001)
+            app.faults.clear()
+            await host.put_range(SharePath(("a",)), 0, b"THEIRS")
+            await program.fs.write(file.handle, 16 * MIB, pattern(8 * MIB))
+            await idle(program)
+        with expect(116):
+            await file.fsync()
+        (record,) = program.staging.kept()
+        assert record.dirty_bytes == 24 * MIB
+        with expect(116):
+            await file.close()
+
+
+async def test_who_waits_for_the_file_ends_a_pass(mount, host, app):
+    """A pass takes on nothing more where a truncation waits for it."""
+    async with mount(staging_limit=256 * MIB) as program:
+        file = await program.open("a", CREATE)
+        app.faults.add(operation="PutRange", delay=0.05)
+        await program.fs.write(file.handle, 0, pattern(16 * MIB))
+        with trio.fail_after(10):
+            while not inode_of(program, file.ino).is_locked:
+                await trio.sleep(0.001)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(file.truncate, 17 * MIB)
+                await trio.testing.wait_all_tasks_blocked()
+                await program.fs.write(file.handle, 16 * MIB, pattern(8 * MIB))
+            assert operations(app)["PutRange"] == 4
+        app.faults.clear()
+        await file.close()
+        assert await get(host, "a") == pattern(16 * MIB) + pattern(MIB)
+
+
+@pytest.mark.semantics("S3.1")
+async def test_the_comparison_of_a_background_pass_is_the_first_of_the_last(mount, host, app):
+    """fsync right after it sends what is left, compares again and sets size and times."""
+    data = pattern(18 * MIB)
+    async with mount(staging_limit=256 * MIB, comparison_window=60.0) as program:
+        file = await program.open("a", CREATE)
+        await program.fs.write(file.handle, 0, data[: 16 * MIB])
+        await idle(program)
+        await program.fs.write(file.handle, 16 * MIB, data[16 * MIB :])
+        app.requests.reset()
+        await file.fsync()
+        assert operations(app) == {"PutRange": 1, "SetFileProperties": 1}
+        app.requests.reset()
+        await program.fs.write(file.handle, 0, data[: 8 * MIB])
+        await file.fsync()
+        assert operations(app)["GetFileProperties"] == 2
+        await file.close()
+        assert await get(host, "a") == data
+
+
 @FAILS
 async def test_without_a_network_a_writer_does_not_wait(mount, app):
     """What cannot be sent now is taken as far as the area reaches, and sent later."""
@@ -225,6 +333,32 @@ def test_what_is_left_out_is_zeros_on_both_sides(stretches, blanks):
     for gap in ExtentMap(parts).gaps(piece):
         assert not any(data[gap.start - start : gap.stop - start])
         assert blank.covers(gap)
+
+
+LARGE = st.lists(
+    st.tuples(st.booleans(), st.integers(1, MIB // 2 + ZERO_UNIT)), min_size=1, max_size=6
+)
+ANYWHERE = st.integers(0, 3 * MIB)
+
+
+@given(LARGE, st.lists(st.tuples(ANYWHERE, ANYWHERE), max_size=4), st.integers(0, ZERO_UNIT))
+def test_all_long_stretches_of_zeros_are_left_out(stretches, blanks, start):
+    """What is left out is what looking at one unit after the other finds, wherever it begins."""
+    data = b"".join((b"\0" if zero else b"\7") * length for zero, length in stretches)
+    piece = ByteRange(start, start + len(data))
+    blank = ExtentMap(ByteRange(min(pair), max(pair)) for pair in blanks)
+    zeros = ExtentMap(
+        unit
+        for window in blank.within(piece)
+        for unit in window.split(ZERO_UNIT)
+        if not any(data[unit.start - start : unit.stop - start])
+    )
+    expected = ExtentMap(zeros.gaps(piece))
+    for gap in list(ExtentMap(expected).gaps(piece)):
+        is_between = expected and gap.start > next(iter(expected)).start
+        if is_between and gap.stop < list(expected)[-1].stop and gap.length < MIB // 4:
+            expected.add(gap)
+    assert to_send(memoryview(data), piece, blank) == list(expected)
 
 
 @given(st.integers(0, 3 * ZERO_UNIT), st.integers(0, 3 * ZERO_UNIT))
