@@ -29,6 +29,7 @@ from azfilesfs.cache.blocks import (
 from azfilesfs.cache.memory import MemoryTier
 from azfilesfs.cache.store import DiskStore, Found, Search, Source, prepare_directory
 from azfilesfs.cache.write_behind import QUEUE_BYTES, WriteBehind
+from azfilesfs.model.buffers import RANGES
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.model.versions import Validator
@@ -37,6 +38,7 @@ _log = logging.getLogger("azfilesfs.cache")
 _READERS: Final = 4
 _DRAIN_SECONDS: Final = 5.0
 _LEAST_QUEUE_BYTES: Final = 12 * MIB
+_SPARED_BUFFERS: Final = 8
 _ALL: Final = b"\1" * SLAB_BLOCKS
 
 
@@ -71,6 +73,7 @@ class BlockCache:
         self._ancestry = Ancestry()
         self._store = store
         self._lent = 0
+        self._kept = 0
         self._writer = WriteBehind(store, queue_limit(memory_bytes)) if store else None
         self._limiter = trio.CapacityLimiter(_READERS)
         self._memory_hits = 0
@@ -262,6 +265,11 @@ class BlockCache:
         self._lent -= len(data) if is_lent else 0
         self._fit()
         self._memory.put(validator, first, data)
+        self._kept += len(data)
+        if self._kept >= SLAB_BYTES:
+            self._kept = 0
+            # What has left may be buffers that only whole ranges can use.
+            RANGES.trim(_SPARED_BUFFERS)
 
     def _fit(self) -> None:
         """Let all buffers together stay inside the limit."""

@@ -10,11 +10,12 @@ back without the rest.
 from __future__ import annotations
 
 import struct
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple, Self
+
+from xxhash import xxh3_64_intdigest
 
 from azfilesfs.model.limits import KIB
 from azfilesfs.model.ranges import ByteRange
@@ -32,9 +33,9 @@ HEADER_BYTES: Final = 4 * KIB
 
 Buffer = bytes | bytearray | memoryview
 
-_MAGIC: Final = b"azb2"
+_MAGIC: Final = b"azb3"
 _HEAD: Final = struct.Struct("<4sII")  # magic, number of blocks, number of bytes
-_CHECKSUM_BYTES: Final = 4
+_CHECKSUM_BYTES: Final = 8
 _REMEMBERED_PLACES: Final = 4096
 
 
@@ -68,7 +69,7 @@ class Place(NamedTuple):
     @property
     def seed(self) -> int:
         """What checksums begin with, so that no slab is taken for another."""
-        return zlib.crc32(self.key.encode())
+        return xxh3_64_intdigest(self.key.encode())
 
     @property
     def data_start(self) -> int:
@@ -132,7 +133,7 @@ class Table:
         """Start with no block."""
         self.place = place
         self.present = bytearray(place.blocks)
-        self._sums = array("I", bytes(4 * place.blocks))
+        self._sums = array("Q", bytes(_CHECKSUM_BYTES * place.blocks))
 
     @classmethod
     def unpack(cls, place: Place, data: Buffer) -> Self:
@@ -149,7 +150,7 @@ class Table:
             raise ValueError("the header does not fit the key")
         table = cls(place)
         table.present[:] = head[_HEAD.size : _HEAD.size + place.blocks]
-        table._sums = array("I", head[_HEAD.size + place.blocks :])
+        table._sums = array("Q", head[_HEAD.size + place.blocks :])
         return table
 
     def pack(self) -> bytes:
@@ -171,7 +172,7 @@ class Table:
         seed = self.place.seed
         for position in range(first, stop):
             start = (position - first) * BLOCK_BYTES
-            self._sums[position] = zlib.crc32(view[start : start + BLOCK_BYTES], seed)
+            self._sums[position] = xxh3_64_intdigest(view[start : start + BLOCK_BYTES], seed)
 
     def mark(self, first: int, stop: int) -> None:
         """Count consecutive blocks as present."""
@@ -187,13 +188,13 @@ class Table:
         seed = self.place.seed
         for position in range(first, first + block_count(len(view))):
             start = (position - first) * BLOCK_BYTES
-            if zlib.crc32(view[start : start + BLOCK_BYTES], seed) != self._sums[position]:
+            if xxh3_64_intdigest(view[start : start + BLOCK_BYTES], seed) != self._sums[position]:
                 raise ValueError(f"block {position} of the slab is damaged")
 
 
 def _table_bytes(blocks: int) -> int:
-    return _HEAD.size + blocks + 4 * blocks + _CHECKSUM_BYTES
+    return _HEAD.size + blocks + _CHECKSUM_BYTES * blocks + _CHECKSUM_BYTES
 
 
 def _checksum(data: bytes, seed: int) -> bytes:
-    return zlib.crc32(data, seed).to_bytes(_CHECKSUM_BYTES, "little")
+    return xxh3_64_intdigest(data, seed).to_bytes(_CHECKSUM_BYTES, "little")

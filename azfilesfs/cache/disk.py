@@ -23,6 +23,7 @@ import diskcache
 from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW
 
 from azfilesfs.cache.blocks import Buffer
+from azfilesfs.model.buffers import is_page_aligned
 from azfilesfs.model.limits import KIB, MIB
 
 VALUE_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
@@ -126,7 +127,7 @@ class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
         name, path = self.filename()
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         if not self._write_direct(path, value):
-            _write_new(path, value)
+            _write_new(path, 0, (value.start, [value.data]), (0, [value.header]))
         return len(value.header) + len(value.data), MODE_BINARY, name, None
 
     def _write_direct(self, path: str, value: Value) -> bool:
@@ -140,13 +141,16 @@ class SealedDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
         """
         if not self._is_direct or len(value.data) < _DIRECT_BYTES or value.start != _ALIGNED:
             return False
-        length = _aligned(value.start + len(value.data))
+        # The header is copied to where a page begins, the data only if it does not begin there.
+        apart = value.data if is_page_aligned(value.data) else b""
+        together = value if not apart else value._replace(data=b"")
+        length = _aligned(value.start + len(together.data))
         if self._area is None or len(self._area) < length:
             self._area = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with memoryview(self._area) as area:
-            _lay_out(area[:length], value)
+            _lay_out(area[:length], together)
             try:
-                _write_new(path, Value(b"", 0, area[:length], is_small=False), os.O_DIRECT)
+                _write_new(path, os.O_DIRECT, (0, [area[:length], apart]))
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -310,13 +314,13 @@ def _is_value_name(name: object) -> bool:
     return isinstance(name, str) and VALUE_NAME.fullmatch(name) is not None
 
 
-def _write_new(path: str, value: Value, flags: int = 0) -> None:
+def _write_new(path: str, flags: int, *parts: tuple[int, list[Buffer]]) -> None:
     flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)
         try:
-            write_at(descriptor, value.start, value.data)
-            write_at(descriptor, 0, value.header)
+            for start, pieces in parts:
+                write_at(descriptor, start, *pieces)
         finally:
             os.close(descriptor)
     except BaseException:
@@ -343,13 +347,13 @@ def _lay_out(area: memoryview, value: Value) -> None:
     area[end:] = bytes(len(area) - end)
 
 
-def write_at(descriptor: int, start: int, data: Buffer) -> None:
-    """Write bytes with one call.
+def write_at(descriptor: int, start: int, *pieces: Buffer) -> None:
+    """Write bytes, one piece after the other, with one call.
 
     Raises:
         OSError: they could not be written whole.
     """
-    if os.pwrite(descriptor, data, start) != len(data):
+    if os.pwritev(descriptor, pieces, start) != sum(map(len, pieces)):
         raise OSError("a write was cut short")
 
 

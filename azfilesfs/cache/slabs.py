@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from azfilesfs.cache.blocks import BLOCK_BYTES, Buffer, Place, Table, block_count
 from azfilesfs.cache.disk import Descriptor, write_at
+from azfilesfs.model.buffers import RANGES
 from azfilesfs.model.ranges import ByteRange
 
 _OPEN_SLABS: Final = 256
@@ -69,7 +70,8 @@ class OpenSlab:
         if self._descriptor is None:
             data = memoryview(self._blob)[start : start + window.length]
         else:
-            data = memoryview(bytearray(window.length))
+            is_range = window.length == RANGES.length
+            data = RANGES.lend() if is_range else memoryview(bytearray(window.length))
             if os.preadv(self._descriptor.number, [data], start) != window.length:
                 raise ValueError("the file is cut short")
         if self._verified.find(0, blocks.start, blocks.stop) >= 0:

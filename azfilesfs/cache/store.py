@@ -41,8 +41,8 @@ from azfilesfs.model.versions import Validator
 _log = logging.getLogger("azfilesfs.cache")
 # The version of the layout is part of the name: another layout starts beside this one, not inside
 # it.
-_FOLDER: Final = "blocks-2"
-_FORMER_FOLDERS: Final = ("blocks-1",)
+_FOLDER: Final = "blocks-3"
+_FORMER_FOLDERS: Final = ("blocks-1", "blocks-2")
 # A value file without a row may be one that another process is writing just now.
 _ORPHAN_SECONDS: Final = 600.0
 _TRANSIENT: Final = ("locked", "busy", "full")

@@ -277,5 +277,5 @@ class DirectoryOperations(ShareOperations):
 
 async def _page(answer: WireAnswer) -> ListPage:
     moment = service_time(answer.headers)
-    listing = await parse_listing(answer.body)
+    listing = await parse_listing(bytes(answer.body))
     return ListPage(listing.entries, listing.next_marker, listing.directory_id, moment)

@@ -159,7 +159,7 @@ class RangeOperations(ShareOperations):
 
 def _listed_ranges(answer: WireAnswer) -> tuple[list[ByteRange], str | None, str, int]:
     """Return the ranges of a page, where the next begins, the ETag and the file's size."""
-    document = parse_document(answer.body)
+    document = parse_document(bytes(answer.body))
     if document.name != "Ranges":
         raise ProtocolError("the answer is not a list of ranges")
     return (

@@ -175,7 +175,7 @@ def _what_was_read(answer: Answer, asked: ByteRange | None) -> tuple[Properties,
     return shown_properties(answer, EntryKind.FILE, size=size), read
 
 
-async def _compare_md5(data: bytes, answer: Answer, *, is_required: bool) -> None:
+async def _compare_md5(data: Buffer, answer: Answer, *, is_required: bool) -> None:
     expected = optional(answer.headers, "content-md5", md5_of)
     if expected is None:
         if is_required:

@@ -40,7 +40,7 @@ class FileContent:
         byte_range: what was read, cut at the end of the file.
     """
 
-    data: bytes
+    data: bytes | memoryview
     properties: Properties
     byte_range: ByteRange
 

@@ -165,7 +165,7 @@ class ShareServiceClient:
 
 async def _listed_shares(answer: WireAnswer) -> tuple[list[ShareItem], str | None]:
     """Return the shares of a page, and where the next begins."""
-    document = parse_document(answer.body)
+    document = parse_document(bytes(answer.body))
     shares = document.find("Shares")
     if shares is None:
         raise ProtocolError("the answer is not a list of shares")

@@ -154,7 +154,7 @@ def _document(answer: WireAnswer) -> Element | None:
     if not answer.body:
         return None
     try:
-        return parse_document(answer.body)
+        return parse_document(bytes(answer.body))
     except errors.ProtocolError:
         # A gateway's page: the status has to do.
         return None

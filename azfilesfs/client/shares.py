@@ -165,7 +165,7 @@ def _etag(answer: WireAnswer) -> str:
 
 
 def _used_bytes(answer: WireAnswer) -> int:
-    text = parse_document(answer.body).text_of("ShareUsageBytes") or ""
+    text = parse_document(bytes(answer.body)).text_of("ShareUsageBytes") or ""
     try:
         return number(text)
     except ValueError as error:

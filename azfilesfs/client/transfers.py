@@ -36,7 +36,7 @@ class Source(Protocol):
 class Sink(Protocol):
     """What a download writes to, such as a file of ``trio.open_file``."""
 
-    async def write(self, data: bytes, /) -> object:
+    async def write(self, data: bytes | memoryview, /) -> object:
         """Take all the bytes."""
         ...
 
@@ -252,12 +252,12 @@ class _Rest:
     async def write_to(self, sink: Sink, span: ByteRange) -> None:
         pieces = span.split(RANGE_BYTES)
         width = self._options.width(self._version.size)
-        waiting: deque[trio.MemoryReceiveChannel[bytes]] = deque()
+        waiting: deque[trio.MemoryReceiveChannel[bytes | memoryview]] = deque()
         async with trio.open_nursery() as nursery:
             try:
                 while True:
                     while len(waiting) < width and (piece := next(pieces, None)) is not None:
-                        sender, receiver = trio.open_memory_channel[bytes](1)
+                        sender, receiver = trio.open_memory_channel[bytes | memoryview](1)
                         nursery.start_soon(self._fetch, piece, sender, nursery.cancel_scope)
                         waiting.append(receiver)
                     if not waiting:
@@ -268,7 +268,10 @@ class _Rest:
         self._first.raise_it()
 
     async def _fetch(
-        self, piece: ByteRange, sender: trio.MemorySendChannel[bytes], scope: trio.CancelScope
+        self,
+        piece: ByteRange,
+        sender: trio.MemorySendChannel[bytes | memoryview],
+        scope: trio.CancelScope,
     ) -> None:
         try:
             content = await self._share.get_file(

@@ -16,6 +16,7 @@ from typing import Final
 
 import trio
 
+from azfilesfs.model.buffers import RANGES
 from azfilesfs.model.limits import GIB, MIB
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -56,6 +57,7 @@ class Allocator:
 
     def trim(self) -> None:
         """Give what is free back to the system; takes some milliseconds."""
+        RANGES.trim()
         if self._is_known:
             self._library.malloc_trim(0)
         self.trims += 1

@@ -88,7 +88,7 @@ class MergedFile:
             content[extent.start - window.start : extent.stop - window.start] = piece
         return bytes(content)
 
-    async def _remote_bytes(self, span: ByteRange) -> bytes:
+    async def _remote_bytes(self, span: ByteRange) -> bytes | memoryview:
         answer = await self._share.get_file(self._record.path, span)
         if self._remote is None or answer.properties.etag != self._remote.etag:
             raise ChangedDuringRead(f"{self._record.path} changed while it was being read")

@@ -464,4 +464,4 @@ async def get(share: ShareClient, path: str) -> bytes:
     """Read a file as a program without a mount does."""
     where = SharePath.parse(path)
     size = (await share.get_file_properties(where)).size
-    return (await share.get_file(where)).data if size else b""
+    return bytes((await share.get_file(where)).data) if size else b""

@@ -42,6 +42,7 @@ IMPORTERS = {
     "httpcore": {"client.transport"},
     "httptools": {"client.transport.heads"},
     "diskcache": {"cache"},
+    "xxhash": {"cache.blocks"},
     "pyfuse3": {"fuse"},
     "prometheus_client": {"obs"},
     "hypercorn": {"emulator.server"},

@@ -28,7 +28,8 @@ from azfilesfs.client.transport.heads import (
 )
 from azfilesfs.client.transport.messages import WireRequest
 from azfilesfs.client.transport.sockets import Connection, ConnectionCut
-from azfilesfs.model.limits import KIB, MIB
+from azfilesfs.model.buffers import RANGES
+from azfilesfs.model.limits import KIB, MIB, RANGE_BYTES
 
 _KEEPALIVE_SECONDS: Final = 60.0
 # A body of up to this size travels with its head, in one record of TLS.
@@ -38,6 +39,7 @@ _PIECE_BYTES: Final = 128 * KIB
 # An announced length is believed up to here; beyond it memory is taken as the bytes arrive.
 _BELIEVED_BYTES: Final = 64 * MIB
 _INTERIM_ANSWERS: Final = 16
+_PARTIAL: Final = 206
 
 
 class FastTransport(httpx.AsyncBaseTransport):
@@ -170,8 +172,8 @@ class FastAnswer:
         self._chunks = Chunks(head.text) if head.is_chunked else None
         self._is_closed = False
 
-    async def read(self, limit: int | None) -> bytes:
-        """Return the whole body.
+    async def read(self, limit: int | None) -> bytes | memoryview:
+        """Return the whole body; a whole range of a file as a view of memory that is used again.
 
         Raises:
             ProtocolError: it is longer than ``limit``.
@@ -181,6 +183,8 @@ class FastAnswer:
             return await self._read_parts(limit)
         if limit is not None and self._left > limit:
             raise too_long(limit)
+        if self.status == _PARTIAL and self._left == RANGE_BYTES:
+            return await self._take_range()
         return await self._take(self._left)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -228,6 +232,12 @@ class FastAnswer:
                 raise httpx.RemoteProtocolError("the connection ended within the body")
             piece = chunks.feed(data)
         return piece
+
+    async def _take_range(self) -> memoryview:
+        view = RANGES.lend()
+        await self._connection.receive_into(view, self._idle)
+        self._left = 0
+        return view.toreadonly()
 
     async def _take(self, count: int) -> bytes:
         """Return so many bytes of a body of known length."""

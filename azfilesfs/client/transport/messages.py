@@ -33,7 +33,7 @@ class WireAnswer:
     status: int
     headers: Mapping[str, str]
     raw_headers: tuple[tuple[str, str], ...]
-    body: bytes = b""
+    body: bytes | memoryview = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class OpenAnswer(Protocol):
 
     async def __anext__(self) -> bytes: ...
 
-    async def read(self, limit: int | None) -> bytes:
+    async def read(self, limit: int | None) -> bytes | memoryview:
         """Return the whole body, which must not be longer than ``limit``."""
         ...
 

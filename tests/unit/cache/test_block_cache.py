@@ -357,7 +357,7 @@ async def test_directory_is_made_private(tmp_path):
     async with open_cache(tmp_path / "a" / "c"):
         pass
 
-    for path in (tmp_path / "a" / "c", tmp_path / "a" / "c" / "blocks-2"):
+    for path in (tmp_path / "a" / "c", tmp_path / "a" / "c" / "blocks-3"):
         assert path.stat().st_mode & 0o777 == 0o700
 
 

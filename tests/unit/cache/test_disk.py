@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from azfilesfs.cache.disk import FLAW, Descriptor, Index, SealedDisk, Value, looks_sound
+from azfilesfs.model.buffers import BufferPool
 from azfilesfs.model.limits import MIB
 
 
@@ -99,7 +100,7 @@ def test_special_files_are_flaws(disk, tmp_path, kind):
     assert disk.fetch(2, name, None, False) is FLAW
 
 
-def large(data: bytes) -> Value:
+def large(data: bytes | memoryview) -> Value:
     """Return a value that needs a file."""
     return Value(b"header", 4096, data, is_small=False)
 
@@ -107,13 +108,13 @@ def large(data: bytes) -> Value:
 def test_value_is_written_at_once(disk, tmp_path, monkeypatch):
     """Bytes full of newlines go to the file in one call, the header in another."""
     calls = []
-    real = os.pwrite
+    real = os.pwritev
 
-    def counted(descriptor: int, data: bytes, start: int) -> int:
-        calls.append((start, len(data)))
+    def counted(descriptor: int, data: list[bytes], start: int) -> int:
+        calls.append((start, sum(map(len, data))))
         return real(descriptor, data, start)
 
-    monkeypatch.setattr(os, "pwrite", counted)
+    monkeypatch.setattr(os, "pwritev", counted)
 
     size, mode, name, blob = disk.store(large(b"\n" * 100_000), False, key="k")
 
@@ -153,13 +154,34 @@ def test_large_value_goes_past_the_page_cache(disk, tmp_path, monkeypatch, lengt
     assert [bool(each) for each in flags[:3]] == [True, False, not is_refused]
 
 
+def test_whole_slab_is_written_from_where_it_is(disk, tmp_path, monkeypatch):
+    """A buffer that begins at a page goes to the disk as it is, in one call with the header."""
+    written: list[list[object]] = []
+    real = os.pwritev
+
+    def noted(descriptor: int, pieces: list[memoryview], start: int) -> int:
+        written.append([piece.obj for piece in pieces])
+        return real(descriptor, pieces, start)
+
+    monkeypatch.setattr(os, "pwritev", noted)
+    buffer = BufferPool(4 * MIB).lend()
+    buffer[:] = random.Random(1).randbytes(4 * MIB)
+    _, mode, name, blob = disk.store(large(buffer.toreadonly()), False, key="k")
+    opened = disk.fetch(mode, name, blob, False)
+
+    assert len(written) == 1
+    assert written[0][1] is buffer.obj
+    assert os.pread(opened.number, 4096, 0) == b"header" + bytes(4090)
+    assert os.pread(opened.number, 5 * MIB, 4096) == buffer
+
+
 def test_full_disk_is_no_reason_to_write_otherwise(disk, tmp_path, monkeypatch):
     """An error other than that O_DIRECT cannot be had is reported, and nothing is left."""
 
     def full(*_) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(OSError, match="No space"):
         disk.store(large(bytes(2 * MIB)), False, key="k")
 
@@ -191,7 +213,7 @@ def test_small_value_goes_into_the_database(disk, tmp_path):
 
 def test_short_write_leaves_no_file(disk, tmp_path, monkeypatch):
     """A value that does not fit on the disk is an error, and its part is removed."""
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, start: os.write(fd, b"part"))
+    monkeypatch.setattr(os, "pwritev", lambda fd, data, start: os.write(fd, b"part"))
 
     with pytest.raises(OSError, match="cut short"):
         disk.store(large(b"x" * 5000), False, key="k")

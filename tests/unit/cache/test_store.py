@@ -44,7 +44,7 @@ def open_store(tmp_path: Path) -> Iterator[Callable[..., DiskStore]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the store keeps its files."""
-    return tmp_path / "c" / "blocks-2"
+    return tmp_path / "c" / "blocks-3"
 
 
 ALL = b"\1" * SLAB_BLOCKS
@@ -336,18 +336,18 @@ def test_database_damaged_at_run_time_is_given_up(open_store, folder):
 def test_full_disk_drops_values(open_store, monkeypatch):
     """When the disk is full values are dropped with one warning, and come back when it is not."""
     store = open_store()
-    real = os.pwrite
+    real = os.pwritev
 
     def full(*_) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     for number in range(3):
         save(store, number)
     assert store.failed_writes == 3
     assert find(store, 1) is None
 
-    monkeypatch.setattr(os, "pwrite", real)
+    monkeypatch.setattr(os, "pwritev", real)
     data = save(store, 1)
     assert find(store, 1) == data
 
@@ -498,16 +498,17 @@ def test_a_file_cut_under_an_open_slab_is_noticed(open_store, folder):
     assert store.damaged == 1
 
 
-def test_former_layouts_go(open_store, folder):
+@pytest.mark.parametrize("name", ["blocks-1", "blocks-2"])
+def test_former_layouts_go(open_store, folder, name):
     """What an earlier version of the program stored is removed, it would count nowhere."""
-    former = folder.parent / "blocks-1" / "aa"
+    former = folder.parent / name / "aa"
     former.mkdir(parents=True)
     (former / "x.val").write_bytes(b"x")
     folder.parent.chmod(0o700)
 
     open_store().sweep()
 
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["blocks-2"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["blocks-3"]
 
 
 def test_start_reads_no_slab(open_store, monkeypatch):

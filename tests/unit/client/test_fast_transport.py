@@ -13,7 +13,8 @@ from azfilesfs.client.transport import FastTransport, Transport, TransportKind, 
 from azfilesfs.client.transport.connections import ConnectionPool
 from azfilesfs.client.transport.network import network_transport
 from azfilesfs.emulator.tls import make_certificates
-from azfilesfs.model.limits import KIB, MIB
+from azfilesfs.model.buffers import BufferPool
+from azfilesfs.model.limits import KIB, MIB, RANGE_BYTES
 from tests.unit.client.loopback import read_request, says, serving
 from tests.unit.client.test_transport import OK, request
 
@@ -77,6 +78,38 @@ async def test_a_large_answer_and_a_large_request(wire):
 
     assert server.bodies == [body] * 3
     assert server.connections == 1
+
+
+async def test_whole_ranges_share_memory_but_not_while_they_are_looked_at(wire, monkeypatch):
+    """A range of a file cannot be written to, and stays as it is while others arrive."""
+    tls, scheme, inner = wire
+    monkeypatch.setattr(fast, "RANGES", BufferPool(RANGE_BYTES))
+    bodies = [bytes([number]) * RANGE_BYTES for number in range(5)]
+    answers = iter(bodies)
+
+    async def answer_with_the_next(stream: trio.abc.Stream, head: bytes) -> bool:
+        body = next(answers)
+        line = f"HTTP/1.1 206 Partial Content\r\nContent-Length: {len(body)}\r\n\r\n"
+        await stream.send_all(line.encode() + body)
+        return True
+
+    async with serving(answer_with_the_next, tls) as server:
+        transport = Transport(inner, 2)
+
+        async def fetch() -> memoryview:
+            found = await transport.send(request(server.port, **scheme), RANGE_BYTES)
+            assert isinstance(found.body, memoryview)
+            assert found.body.readonly
+            return found.body
+
+        kept = {number: await fetch() for number in range(3)}
+        free = kept.pop(1).obj
+        kept |= {number: await fetch() for number in range(3, 5)}
+        await inner.aclose()
+
+    assert all(kept[number] == bodies[number] for number in (0, 2, 3, 4))
+    assert len({id(view.obj) for view in kept.values()}) == 4
+    assert free in [kept[3].obj, kept[4].obj]
 
 
 async def test_others_have_their_turn(wire):

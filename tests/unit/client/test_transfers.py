@@ -47,7 +47,7 @@ class Sink:
     def __init__(self) -> None:
         self.data = bytearray()
 
-    async def write(self, data: bytes, /) -> None:
+    async def write(self, data: bytes | memoryview, /) -> None:
         """Keep it."""
         await trio.lowlevel.checkpoint()
         self.data += data
@@ -144,7 +144,7 @@ async def test_a_sink_that_fails(share):
     await upload(share, FILE, Pieces(pattern(12 * MIB)), 12 * MIB)
 
     class Full(Sink):
-        async def write(self, data: bytes, /) -> None:
+        async def write(self, data: bytes | memoryview, /) -> None:
             if self.data:
                 raise OSError("no space")
             await super().write(data)
@@ -160,7 +160,7 @@ class Meddling(Sink):
         super().__init__()
         self.act = act
 
-    async def write(self, data: bytes, /) -> None:
+    async def write(self, data: bytes | memoryview, /) -> None:
         """Keep it, and meddle once."""
         if not self.data:
             await self.act()
@@ -211,7 +211,7 @@ async def test_no_more_than_the_window_is_fetched(share):
     class Slow(Sink):
         written = 0
 
-        async def write(self, data: bytes, /) -> None:
+        async def write(self, data: bytes | memoryview, /) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert len(asked) <= Slow.written + 1 + 2 + 1
             Slow.written += 1

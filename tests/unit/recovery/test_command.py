@@ -125,7 +125,7 @@ def content(on_share: Share, path: SharePath = PATH) -> object:
     """Return a file of the share."""
 
     async def get(share: ShareClient) -> bytes:
-        return (await share.get_file(path)).data
+        return bytes((await share.get_file(path)).data)
 
     return on_share(get)
 

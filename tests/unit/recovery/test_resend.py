@@ -35,7 +35,7 @@ OTHER = SharePath(("other",))
 async def content(share: ShareClient, path: SharePath = PATH) -> bytes:
     """Return a file of the share."""
     properties = await share.get_file_properties(path)
-    return (await share.get_file(path)).data if properties.size else b""
+    return bytes((await share.get_file(path)).data) if properties.size else b""
 
 
 async def names(share: ShareClient, path: SharePath = SharePath.ROOT) -> list[str]:
