@@ -25,9 +25,12 @@ _M_ARENA_MAX: Final = -8
 _LARGEST_REUSED: Final = 32 * MIB
 """The most that glibc takes for this setting."""
 
-_REST_SECONDS: Final = 10.0
-_REST_CPU: Final = 0.2
+_REST_SECONDS: Final = 1.0
+"""The mount rests when it has done next to nothing for so long."""
+
+_REST_CPU: Final = 0.03
 _WORK_CPU: Final = 0.5
+"""What is given back has to be mapped anew later: a tenth of this work at most, for 200 MiB."""
 
 
 class Allocator:
@@ -56,7 +59,11 @@ class Allocator:
         return all(self._library.mallopt(name, value) for name, value in settings)
 
     def trim(self) -> None:
-        """Give what is free back to the system; takes some milliseconds."""
+        """Give what is free back to the system.
+
+        That takes some tens of milliseconds for 100 MiB. A thread of its own would not help: who
+        wants memory meanwhile waits for the same lock.
+        """
         RANGES.trim()
         if self._is_known:
             self._library.malloc_trim(0)

@@ -2,7 +2,9 @@
 
 import ctypes
 
+import pytest
 import trio
+from trio.testing import MockClock
 
 from azfilesfs.daemon.allocator import Allocator, trimmed_at_rest
 
@@ -20,9 +22,9 @@ async def test_memory_is_given_back_once_after_work(autojump_clock):
     async with trimmed_at_rest(allocator, lambda: used):
         await trio.sleep(100)
         assert allocator.trims == 0
-        for _ in range(100):
-            used += 1.0
-            await trio.sleep(1)
+        for _ in range(400):
+            used += 0.25
+            await trio.sleep(0.25)
         assert allocator.trims == 0
         await trio.sleep(100)
         assert allocator.trims == 1
@@ -30,6 +32,31 @@ async def test_memory_is_given_back_once_after_work(autojump_clock):
             used += 0.1
             await trio.sleep(10)
         assert 2 <= allocator.trims <= 5
+
+
+@pytest.mark.parametrize("begun", [0.0, 0.1, 0.45, 0.9])
+async def test_memory_is_given_back_within_seconds(autojump_clock: MockClock, begun: float):
+    """Two seconds after the last work it is done, whenever that was between two looks."""
+    allocator, used = FakeAllocator(), 0.0
+    async with trimmed_at_rest(allocator, lambda: used):
+        await trio.sleep(begun)
+        for _ in range(40):
+            used += 0.1
+            await trio.sleep(0.25)
+        assert allocator.trims == 0
+        used += 0.01
+        await trio.sleep(2.1)
+        assert allocator.trims == 1
+
+
+async def test_a_mount_that_is_busy_with_little_keeps_its_memory(autojump_clock: MockClock):
+    """A tenth of a processor all the time is work."""
+    allocator, used = FakeAllocator(), 0.0
+    async with trimmed_at_rest(allocator, lambda: used):
+        for _ in range(2400):
+            used += 0.025
+            await trio.sleep(0.25)
+        assert allocator.trims == 0
 
 
 def test_the_c_library_takes_the_settings():
