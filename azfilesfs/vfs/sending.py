@@ -24,6 +24,13 @@ _WORTH_A_REQUEST = 256 * 1024
 
 _NOTHING = bytes(ZERO_UNIT)
 
+_SPARED = 2
+"""Large bodies beyond what one file may send at once: one without answers leaves others a way."""
+
+SMALL_BYTES = 64 * 1024
+_SMALL_AT_ONCE = 64
+"""Small bodies have slots of their own: large ones without answers do not hold them up."""
+
 
 class Foreign(Exception):
     """The answer to a range shows that another client has written the file."""
@@ -52,19 +59,24 @@ class Buffers:
 
 
 class RangeSender:
-    """Sends pieces of dirty files; at most ``upload_parallelism`` at once on the whole mount.
-
-    ``slots`` limits the bodies in memory, those of whole new files too.
+    """Sends pieces of dirty files: ``upload_parallelism`` of one file at once at most, and of the
+    whole mount little more.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.slots = trio.CapacityLimiter(context.options.upload_parallelism)
+        self._of_a_file = context.options.upload_parallelism
+        self._large = trio.CapacityLimiter(self._of_a_file + _SPARED)
+        self._small = trio.CapacityLimiter(_SMALL_AT_ONCE)
         self._buffers = Buffers()
+
+    def slot(self, length: int) -> trio.CapacityLimiter:
+        """Return what limits the bodies in memory; held while one of this length is sent."""
+        return self._small if length <= SMALL_BYTES else self._large
 
     def trim(self) -> None:
         """Free the memory of the bodies where nothing is being sent."""
-        if not self.slots.borrowed_tokens:
+        if not self._large.borrowed_tokens:
             self._buffers.drop()
 
     async def send(
@@ -89,9 +101,10 @@ class RangeSender:
         """
         etags: set[str] = set()
         failures: list[Exception] = []
+        share_of_file = trio.CapacityLimiter(self._of_a_file)
 
         async def send_one(piece: ByteRange) -> None:
-            async with self.slots:
+            async with share_of_file, self.slot(piece.length):
                 if failures:
                     return
                 try:
@@ -110,7 +123,8 @@ class RangeSender:
         return etags
 
     async def _piece(self, inode: Inode, dirty: DirtyFile, piece: ByteRange) -> set[str]:
-        buffer = self._buffers.take()
+        is_small = piece.length <= SMALL_BYTES
+        buffer = memoryview(bytearray(piece.length)) if is_small else self._buffers.take()
         data = buffer[: piece.length]
         dirty.staged.read_into(piece, data)
         etags = set()
@@ -120,7 +134,8 @@ class RangeSender:
             for part in to_send(data, piece, dirty.blank):
                 body = data[part.start - piece.start : part.stop - piece.start]
                 etags.add(await self._write(inode, dirty, part, body))
-        self._buffers.give_back(buffer)
+        if not is_small:
+            self._buffers.give_back(buffer)
         return etags
 
     async def _write(

@@ -115,7 +115,7 @@ class Uploader:
         return inode.created_here and dirty.remote_size == 0 and self._fits_one_request(plan)
 
     async def _create_with_data(self, inode: Inode, dirty: DirtyFile, plan: Plan) -> Properties:
-        async with self._sender.slots:
+        async with self._sender.slot(plan.size):
             data = self.content(dirty, plan.size)
             dirty.begin_sending(plan.mtime_ns)
             async with self._context.gate.path(inode) as path:

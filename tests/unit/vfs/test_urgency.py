@@ -57,6 +57,61 @@ async def test_uploads_while_a_file_is_written(mount, monkeypatch):
     assert {urgency.priority for urgency in seen} == {Priority.FOREGROUND}
 
 
+@contextmanager
+def stuck_uploads(program: Program, monkeypatch: pytest.MonkeyPatch, *names: str):
+    """Let no Put Range of these files be answered before the event is set."""
+    share = program.fs._context.share
+    go = trio.Event()
+    put_range = share.put_range
+
+    async def perhaps(path, *args, **named):
+        if str(path) in names:
+            await go.wait()
+        return await put_range(path, *args, **named)
+
+    monkeypatch.setattr(share, "put_range", perhaps)
+    yield go
+
+
+@pytest.mark.semantics("S16.1")
+async def test_a_file_without_answers_does_not_hold_up_others(mount, monkeypatch):
+    """However much of it is under way, another large file is sent."""
+    async with mount() as program:
+        slow = await program.open("slow", CREATE)
+        with stuck_uploads(program, monkeypatch, "slow") as go:
+            for number in range(10):
+                await program.fs.write(slow.handle, number * 4 * MIB, b"x" * 4 * MIB)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(slow.fsync)
+                await trio.testing.wait_all_tasks_blocked()
+                await program.write("other", b"y" * 9 * MIB)
+                assert await program.read("other") == b"y" * 9 * MIB
+                go.set()
+        await slow.close()
+
+
+@pytest.mark.semantics("S16.1")
+async def test_large_files_without_answers_do_not_hold_up_small_ones(mount, monkeypatch):
+    """New files, and small changes of others, have a way of their own."""
+    async with mount() as program:
+        await program.write("old", b"o" * 9 * MIB)
+        names = [f"slow{number}" for number in range(3)]
+        files = [await program.open(name, CREATE) for name in names]
+        with stuck_uploads(program, monkeypatch, *names) as go:
+            async with trio.open_nursery() as nursery:
+                for file in files:
+                    await program.fs.write(file.handle, 0, b"x" * 40 * MIB)
+                    nursery.start_soon(file.fsync)
+                await trio.testing.wait_all_tasks_blocked()
+                await program.write("new", b"y" * 4096)
+                async with program.opened("old", os.O_WRONLY) as old:
+                    await old.write(b"z" * 10, offset=MIB)
+                assert await program.read("new") == b"y" * 4096
+                go.set()
+        for file in files:
+            await file.close()
+
+
 @pytest.mark.expect_log("is not on the service")
 async def test_uploads_that_are_repeated(mount, clock, monkeypatch):
     """Trying again after a failure is of the background; close is not."""
