@@ -36,6 +36,7 @@ from azfilesfs.client import (
 from azfilesfs.config.exit_codes import CommandFailed, ExitCode
 from azfilesfs.config.mount import MountConfig
 from azfilesfs.daemon.allocator import Allocator, trimmed_at_rest
+from azfilesfs.daemon.collector import collecting_seldom
 from azfilesfs.daemon.control import serve_control
 from azfilesfs.daemon.credentials import ReloadingCredentials
 from azfilesfs.daemon.directories import MountDirectories
@@ -223,6 +224,7 @@ async def _layers(
     allocator = Allocator()
     allocator.tune()
     async with AsyncExitStack() as stack:
+        stack.enter_context(collecting_seldom())
         service = await stack.enter_async_context(
             ShareServiceClient.open(
                 endpoint, parts.credentials, client_options(config, parts, telemetry)

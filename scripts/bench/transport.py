@@ -28,6 +28,7 @@ import trio
 
 from azfilesfs.client.transport import Transport, TransportKind, WireRequest, network_transport
 from azfilesfs.daemon.allocator import Allocator
+from azfilesfs.daemon.collector import collecting_seldom
 from azfilesfs.emulator.tls import make_certificates
 
 MIB: Final = 1 << 20
@@ -299,7 +300,9 @@ def main() -> int:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker is not None:
-        print(json.dumps(asdict(trio.run(_work, json.loads(given.worker)))))
+        with collecting_seldom():  # as the daemon does
+            sample = trio.run(_work, json.loads(given.worker))
+        print(json.dumps(asdict(sample)))
         return 0
     rows = measure(given.repeats, with_httpx=not given.no_httpx)
     for row in rows:
