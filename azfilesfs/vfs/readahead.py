@@ -13,10 +13,12 @@ from azfilesfs.model.versions import Validator
 # The kernel sends two or three neighbouring requests at the same time and they may arrive swapped.
 _SLACK_REQUESTS: Final = 2
 _SLACK_BYTES: Final = MIB
-# The window doubles with each MiB that was read in sequence: after 3 MiB it is at its usual limit,
-# so a program that only looks at the head of a file costs little.
-_GROWTH_BYTES: Final = MIB
+# A program that only looks at the head of a file must cost little: the window begins with one range
+# and two. The kernel asks for a third MiB when the program wants the second, which shows that it
+# reads on; every step more from there on would be a round trip in which nothing arrives.
 _LEAST_BYTES: Final = 512 * KIB
+_SECOND_BYTES: Final = MIB
+_WHOLE_BYTES: Final = 2 * MIB
 _FIRST_BYTES: Final = 256 * KIB
 _ACTIVE_SECONDS: Final = 3.0
 
@@ -56,8 +58,12 @@ class AccessPattern:
     def extension(self) -> int:
         """How many bytes are worth fetching beyond what a read in sequence asks for.
 
-        As much as was read so far, so that no more than half of what is fetched is in vain.
+        As much as was read so far, so that no more than half of what is fetched is in vain. Where
+        the next range is worth it already, all that is left of this one, or a round trip would be
+        spent on it meanwhile.
         """
+        if self.window:
+            return SLAB_BYTES
         return min(SLAB_BYTES, max(_FIRST_BYTES, self._run))
 
     def note(self, window: ByteRange) -> bool:
@@ -67,8 +73,7 @@ class AccessPattern:
         self._length = window.length
         if continues:
             self._run += window.length
-            grown = 1 << min(self._run // _GROWTH_BYTES, 30) if self._run >= _LEAST_BYTES else 0
-            self.window = min(self._limit, max(self.window, grown))
+            self.window = max(self.window, self._worth())
             self._next = max(self._next or 0, window.stop)
         else:
             self._run = 0
@@ -76,6 +81,12 @@ class AccessPattern:
             self.asked = -1
             self._next = window.stop
         return continues and self._limit > 0
+
+    def _worth(self) -> int:
+        """Return the window that what was read so far is worth."""
+        if self._run >= _WHOLE_BYTES:
+            return self._limit
+        return min(self._limit, (self._run >= _LEAST_BYTES) + (self._run >= _SECOND_BYTES))
 
     def turn_to(self, validator: Validator) -> None:
         """Take note of the version that is read; nothing has been read ahead of another one."""

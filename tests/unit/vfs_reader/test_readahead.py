@@ -1,5 +1,7 @@
 """Detection of sequential reads."""
 
+import pytest
+
 from azfilesfs.model.limits import KIB, MIB
 from azfilesfs.model.ranges import ByteRange
 from azfilesfs.vfs.readahead import AccessPattern, Streams
@@ -20,14 +22,34 @@ def test_first_read_is_no_sequence():
 
 
 def test_window_grows_with_the_sequence_up_to_the_limit():
-    """Each MiB read in sequence doubles the window until the limit is reached."""
+    """The window opens with the second MiB; whoever goes on to the third gets all of it."""
     pattern = AccessPattern(6)
     windows = []
     for index in range(6):
         pattern.note(ByteRange(index * MIB, (index + 1) * MIB))
         windows.append(pattern.window)
 
-    assert windows == [0, 2, 4, 6, 6, 6]
+    assert windows == [0, 2, 6, 6, 6, 6]
+
+
+def test_head_of_a_file_opens_a_small_window():
+    """Small reads: nothing ahead for half a MiB, one range up to a MiB, two up to two MiB."""
+    pattern = AccessPattern(6)
+    opened: dict[int, int] = {}
+    for index in range(32):
+        pattern.note(ByteRange(index * 128 * KIB, (index + 1) * 128 * KIB))
+        opened.setdefault(pattern.window, index * 128)
+
+    assert opened == {0: 0, 1: 512, 2: 1024, 6: 2048}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_small_limit_is_kept(limit):
+    """No step goes beyond the limit."""
+    pattern = AccessPattern(limit)
+    for index in range(4):
+        pattern.note(ByteRange(index * MIB, (index + 1) * MIB))
+        assert pattern.window <= limit
 
 
 def test_jumps_halve_the_window():
@@ -64,14 +86,14 @@ def test_limit_zero_never_reads_ahead():
 
 
 def test_extension_follows_what_was_read():
-    """A read in sequence brings as much more as was read so far, up to a whole range."""
+    """A read in sequence brings as much more as was read so far; with a window a whole range."""
     pattern = AccessPattern(6)
     extensions = []
-    for index in range(6):
-        pattern.note(ByteRange(index * MIB, (index + 1) * MIB))
+    for index in range(8):
+        pattern.note(ByteRange(index * 128 * KIB, (index + 1) * 128 * KIB))
         extensions.append(pattern.extension // KIB)
 
-    assert extensions == [256, 1024, 2048, 3072, 4096, 4096]
+    assert extensions == [256, 256, 256, 384, 4096, 4096, 4096, 4096]
 
 
 def test_window_shrinks_where_readahead_was_lost():

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import trio
+import trio.testing
 
 from azfilesfs.cache import BLOCK_BYTES, BlockCache
 from azfilesfs.model.limits import KIB, MIB
@@ -109,6 +110,39 @@ async def test_reading_ahead_hides_latency(make_reader, share, inode, autojump_c
         await reader.read(inode, offset, MIB, pattern)
 
     assert trio.current_time() - started <= 6.0
+
+
+async def test_start_of_a_file_takes_few_round_trips(make_reader, share, inode, autojump_clock):
+    """As the kernel reads, a MiB ahead of the program: two round trips for the first 40 MiB."""
+    share.latency = 1.0
+    reader = make_reader()
+    pattern = reader.new_pattern()
+    started = trio.current_time()
+    answered = [trio.Event() for _ in range(40)]
+
+    async def read(index: int) -> None:
+        await reader.read(inode, index * MIB, MIB, pattern)
+        answered[index].set()
+
+    async with trio.open_nursery() as nursery:
+        for index in range(40):
+            nursery.start_soon(read, index)
+            await trio.testing.wait_all_tasks_blocked()
+            if index:
+                await answered[index - 1].wait()
+
+    assert trio.current_time() - started <= 2.0
+
+
+@pytest.mark.parametrize("head", [128 * KIB, 256 * KIB, 512 * KIB])
+async def test_head_of_a_file_costs_little(reader, share, inode, autojump_clock, head):
+    """A program that looks at the head of a file only makes us fetch twice of that at most."""
+    pattern = reader.new_pattern()
+    for offset in range(0, head, 128 * KIB):
+        await reader.read(inode, offset, 128 * KIB, pattern)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert share.bytes_sent <= 2 * head
 
 
 async def test_reading_ahead_can_be_switched_off(make_reader, share, inode, autojump_clock):
