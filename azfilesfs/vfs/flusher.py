@@ -33,11 +33,17 @@ BACKGROUND_BYTES = 32 * MIB
 """Dirty bytes of one file from which on full ranges are uploaded while it is still being written.
 """
 
-_PASS_BYTES = 128 * MIB
+_PASS_BYTES = 256 * MIB
 """What one background pass sends at most: so much is held until it is known to be there."""
 
-_AHEAD_TIMES = 4
+_AHEAD_TIMES = 2
 """So many times as much as begins a background upload, not sent yet, has its writers wait."""
+
+_AHEAD_TIMES_MEANWHILE = 4
+"""The same while few ranges are under way: between two passes a writer goes on."""
+
+_FREED_BYTES = 16 * MIB
+"""What is freed of the local disk with one answer: more would keep others waiting."""
 
 _PATIENCE_SECONDS = 5.0
 """What one write waits at most, where there is room."""
@@ -130,7 +136,9 @@ class Flusher:
         self._upload_full_ranges(inode)
         with trio.move_on_after(_PATIENCE_SECONDS):
             while (job := self._background.get(inode)) is not None and dirty.error is None:
-                if not self._is_much(dirty, _AHEAD_TIMES, job.sent):
+                is_busy = self._uploader.is_busy
+                times = _AHEAD_TIMES if is_busy else _AHEAD_TIMES_MEANWHILE
+                if not self._is_much(dirty, times, job.sent):
                     break
                 await job.moved.wait()
 
@@ -255,6 +263,7 @@ class Flusher:
 
             def on_answer(count: int) -> bool:
                 job.note_answer(count)
+                dirty.staged.drop_clean(_FREED_BYTES)
                 return not self._is_waited_for(inode)
 
             plan = Plan.of_full_ranges(dirty, most, on_answer)
@@ -328,8 +337,8 @@ class Flusher:
         self._context.tree.added(inode)
         if dirty.is_clean:
             self._finish(inode, dirty)
-        elif inode not in self._queued:
-            # A pass that follows at once is kept waiting by this, and frees more.
+        elif inode not in self._queued and not self._is_much(dirty, 1):
+            # A pass that follows at once must not wait for this: it does it by and by.
             dirty.staged.drop_clean()
 
     def _finish(self, inode: Inode, dirty: DirtyFile) -> None:

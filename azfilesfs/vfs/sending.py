@@ -70,6 +70,11 @@ class RangeSender:
         self._small = trio.CapacityLimiter(_SMALL_AT_ONCE)
         self._buffers = Buffers()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether as many large bodies are under way as one file may have."""
+        return bool(self._large.borrowed_tokens >= self._of_a_file)
+
     def slot(self, length: int) -> trio.CapacityLimiter:
         """Return what limits the bodies in memory; held while one of this length is sent."""
         return self._small if length <= SMALL_BYTES else self._large

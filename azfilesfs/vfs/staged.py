@@ -68,7 +68,7 @@ class StagedFile:
     returned call has promised.
     """
 
-    __slots__ = ("_area", "_directory", "_journal", "_state", "changes", "present")
+    __slots__ = ("_area", "_directory", "_has_clean", "_journal", "_state", "changes", "present")
 
     def __init__(self, area: Area, directory: StagingDirectory, state: FileState) -> None:
         """Begin the journal in an empty directory.
@@ -79,6 +79,7 @@ class StagedFile:
         self._area = area
         self._directory = directory
         self._state = state
+        self._has_clean = False
         self.changes = 0
         """Counts writes and truncations."""
         self._journal = Journal(directory, area.descriptors, state)
@@ -221,21 +222,32 @@ class StagedFile:
         count = _length_within(self._state.dirty, byte_range)
         if count:
             self._area.used_bytes -= count
+            self._has_clean = True
             self._state.uploaded(byte_range)
             self._note(extent_record(Kind.UPLOADED, byte_range))
 
-    def drop_clean(self) -> None:
-        """Free the disk space of what is present and not dirty; it is no longer present."""
-        dirty = self._state.dirty
-        clean = [gap for extent in self.present for gap in dirty.gaps(extent)]
-        if not clean:
+    def drop_clean(self, most: int | None = None) -> None:
+        """Free the disk space of what is present and not dirty; it is no longer present.
+
+        Some 50 microseconds for a MiB: ``most`` says how many bytes are freed now.
+        """
+        if not self._has_clean:
             return
-        self.present = dirty.copy()
+        dirty = self._state.dirty
+        left = self.size if most is None else most
+        clean = [gap for extent in self.present for gap in dirty.gaps(extent)]
+        self._has_clean = sum(gap.length for gap in clean) > left
         with suppress(OSError):
-            if not dirty:
+            if clean and not dirty and not self._has_clean:
+                self.present.clear()
                 os.ftruncate(self._descriptor(), 0)
                 return
-            for extent in clean:
+            for gap in clean:
+                extent = ByteRange(gap.start, min(gap.stop, gap.start + left))
+                left -= extent.length
+                if not extent.length:
+                    return
+                self.present.remove(extent)
                 punch_hole(self._descriptor(), extent.start, extent.stop)
 
     def relocate(self, path: SharePath) -> None:

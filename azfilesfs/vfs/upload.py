@@ -51,6 +51,11 @@ class Uploader:
         self._context = context
         self._sender = RangeSender(context)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether as many ranges are under way as one file may have."""
+        return self._sender.is_busy
+
     def trim(self) -> None:
         """Free memory that only uploads need, where there is none."""
         self._sender.trim()

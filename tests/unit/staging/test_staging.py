@@ -86,6 +86,26 @@ def test_uploaded_bytes_stay_present_until_dropped(area: StagingArea, file: Stag
     assert os.stat(file._directory.data).st_blocks < blocks
 
 
+def test_dropping_by_and_by(file: StagedFile):
+    """A bound frees the first clean bytes only; the rest stays readable until its turn."""
+    file.write(0, b"x" * 8192)
+    file.write(20000, b"y" * 8192)
+    file.mark_uploaded(ByteRange(0, 4096))
+    file.mark_uploaded(ByteRange(20000, 28192))
+
+    file.drop_clean(6000)
+    assert extents(file.present) == [(4096, 8192), (20000 + 6000 - 4096, 28192)]
+    assert extents(file.dirty) == [(4096, 8192)]
+    assert file.read(ByteRange(28000, 28192)) == b"y" * 192
+
+    file.drop_clean(8192)
+    assert extents(file.present) == [(4096, 8192)]
+    file.mark_uploaded(ByteRange(4096, 8192))
+    file.drop_clean(4096)
+    assert not file.present
+    assert os.stat(file._directory.data).st_size == 0
+
+
 def test_dropping_works_where_holes_cannot_be_punched(file: StagedFile, monkeypatch):
     """Without holes the bytes are dropped from the maps, and the space is freed with the last."""
     monkeypatch.setattr(disk, "_libc", object)
