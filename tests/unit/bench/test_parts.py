@@ -4,19 +4,26 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from azfilesfs.emulator.app import create_app
 from azfilesfs.emulator.offload import KEPT_HEADERS, REQUEST_HEADERS, OffloadDirectory
 from azfilesfs.emulator.options import EmulatorOptions
-from scripts.bench.contenders import NotAvailable, session
+from scripts.bench.contenders import MEMORY_FILE, NotAvailable, Session, session
+from scripts.bench.context import Context
 from scripts.bench.curl import ranges
+from scripts.bench.figures import RowResult
 from scripts.bench.nginx import NginxPlan, configuration
 from scripts.bench.processes import CpuMeter, MemorySampler, cpu_seconds, resident_mib
 from scripts.bench.rest import Counts, make_signature
-from scripts.bench.seed import SHARE, SeedFile, many_files, seed
+from scripts.bench.rows import Row
+from scripts.bench.seed import MIB, SHARE, SeedFile, many_files, seed
+from scripts.bench.work_sequential import sequential_read
 from scripts.bench.work_small import make_archive, names, read_tree, write_plainly
 from tests.unit.emulator.harness import Caller, FakeClock
 
@@ -116,3 +123,44 @@ def test_unknown_contender(tmp_path: Path):
     """A name that nobody has is said."""
     with pytest.raises(NotAvailable, match="nobody is called someone"):
         session("someone", {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("ext4", {"MB/s from the page cache"}),
+        ("memory", {"MB/s from the page cache", "MB/s from the disk cache"}),
+    ],
+)
+def test_references_of_the_reading_row(tmp_path, name, figures):
+    """The local disk shows its page cache; the file system in memory that of FUSE as well."""
+    row = Row(
+        name="seq-read",
+        title="",
+        workload="",
+        contenders=(name,),
+        settings={"mib": 1, "latencies": [], "at_once": 1},
+    )
+    result = RowResult()
+    context = Context(row, result, tmp_path, tmp_path, repeats=1)
+
+    @contextmanager
+    def stand_in(*_: object) -> Iterator[Session]:
+        (tmp_path / MEMORY_FILE).write_bytes(bytes(MIB))
+        yield Session(tmp_path, 0)
+
+    @contextmanager
+    def no_service(*_: object) -> Iterator[object]:
+        rest = SimpleNamespace(
+            set_latency=lambda _: None, reset_counts=lambda: None, counts=lambda: Counts({}, 0, 0)
+        )
+        yield SimpleNamespace(rest=rest, pids={})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Context, "session", stand_in)
+        patch.setattr(Context, "service", no_service)
+        sequential_read(context)
+
+    samples = {figure: found[name] for figure, found in result.samples.items()}
+    assert samples.keys() == figures
+    assert all(len(found) == 1 and found[0] > 0 for found in samples.values())
