@@ -185,6 +185,7 @@ _MAKERS: Final[dict[str, Maker]] = {
     "ours-mount": partial(ours, ("--exclusive-create=mount",)),
     "ours-async": partial(ours, ("--exclusive-create=mount", "--close=async")),
     "ours-ttl60": partial(ours, _TTL),
+    "ours-single": partial(ours, ("--single-writer",)),
     "ours-git": partial(ours, _LIKE_RCLONE),
     "rclone": partial(rclone, ()),
     "rclone-tuned": partial(rclone, RCLONE_TUNED),
