@@ -2,7 +2,7 @@
 
 It looks whenever some hundred more objects were made than freed. With many requests in flight that
 is all the time, each look finds objects in use, and the more there are the more it costs: with 64
-requests at once a tenth of the CPU of small ones. What this program makes is freed without such a
+requests at once 7 % of the CPU of small ones. What this program makes is freed without such a
 look but for failures and their tracebacks, so it may be done less often.
 """
 
