@@ -71,27 +71,42 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One contender in one case: medians over the repeats.
+    """One contender in one case: medians over the repeats, and what they are of, in turn.
 
     Attributes:
-        mb_per_second: of large transfers; requests per second of small ones.
-        cpu: seconds per GiB of large transfers; milliseconds per request of small ones.
-        of_curl: median of the ratios to curl in the same repeat, None where curl has no part.
+        rates: MB/s of large transfers; requests per second of small ones.
+        cpus: seconds per GiB of large transfers; milliseconds per request of small ones.
+        ratios: to curl in the same repeat, none where curl has no part.
     """
 
     work: str
     at_once: int
     contender: str
-    mb_per_second: float
-    cpu: float
-    of_curl: float | None
+    rates: tuple[float, ...]
+    cpus: tuple[float, ...]
+    ratios: tuple[float, ...]
+
+    @property
+    def mb_per_second(self) -> float:
+        """The median of the rates."""
+        return statistics.median(self.rates)
+
+    @property
+    def cpu(self) -> float:
+        """The median of what one transfer takes."""
+        return statistics.median(self.cpus)
+
+    @property
+    def of_curl(self) -> float | None:
+        """The median of the ratios to curl, None where curl has no part."""
+        return statistics.median(self.ratios) if self.ratios else None
 
 
 CASES: Final = (
     Case("get", 8, 160),
     Case("put", 8, 160),
-    Case("small", 16, 4000),
-    Case("small", 64, 4000),
+    Case("small", 16, 8000),
+    Case("small", 64, 8000),
 )
 
 
@@ -257,38 +272,41 @@ async def _transfers(
 
 
 def measure(repeats: int, *, with_httpx: bool = True) -> list[Row]:
-    """Run every case so many times, the contenders in turns, and return the medians.
+    """Run all cases so many times, the contenders in turns, and return the medians.
 
     Raises:
         RuntimeError: nginx or curl is missing or does not start.
         subprocess.CalledProcessError: a contender failed.
     """
     kinds = list(TransportKind) if with_httpx else [TransportKind.FAST]
-    rows: list[Row] = []
+    samples: dict[Case, dict[str, list[Sample]]] = {case: {} for case in CASES}
     with serving() as service:
-        for case in CASES:
-            samples: dict[str, list[Sample]] = {}
-            for turn in range(repeats + 1):
+        for turn in range(repeats + 1):
+            for case in CASES:
                 passes = {"curl": _run_curl(service, case)} if case.work != "small" else {}
                 passes |= {kind.value: _run_worker(service, case, kind) for kind in kinds}
                 if turn:
                     for name, sample in passes.items():
-                        samples.setdefault(name, []).append(sample)
-            rows += [_row(case, name, samples) for name in samples]
-    return rows
+                        samples[case].setdefault(name, []).append(sample)
+    return [_row(case, name, samples[case]) for case in CASES for name in samples[case]]
 
 
 def _row(case: Case, name: str, samples: dict[str, list[Sample]]) -> Row:
-    own, curl = samples[name], samples.get("curl")
-    seconds = statistics.median(sample.seconds for sample in own)
-    cpu = statistics.median(sample.cpu for sample in own)
-    ratios = [theirs.seconds / mine.seconds for mine, theirs in zip(own, curl or [], strict=False)]
-    of_curl = statistics.median(ratios) if ratios else None
-    if case.work == "small":
-        each = cpu / case.requests * 1e3
-        return Row("small", case.at_once, name, case.requests / seconds, each, None)
+    own, curl = samples[name], samples.get("curl", [])
     moved = case.requests * BLOCK
-    return Row(case.work, case.at_once, name, moved / seconds / 1e6, cpu / moved * 2**30, of_curl)
+    rate, cost = float(case.requests), 1e3 / case.requests
+    if case.work != "small":
+        rate, cost = moved / 1e6, 2**30 / moved
+    return Row(
+        work=case.work,
+        at_once=case.at_once,
+        contender=name,
+        rates=tuple(rate / sample.seconds for sample in own),
+        cpus=tuple(sample.cpu * cost for sample in own),
+        ratios=tuple(
+            theirs.seconds / mine.seconds for mine, theirs in zip(own, curl, strict=False)
+        ),
+    )
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from scripts.bench.context import Context
 
 
 def transport(context: Context) -> None:
-    """Run the cases of ``scripts/bench/transport.py`` and take over its medians.
+    """Run the cases of ``scripts/bench/transport.py`` and take over its figures, turn by turn.
 
     Raises:
         OSError: nginx or curl is missing or does not start, or a contender failed.
@@ -20,11 +20,13 @@ def transport(context: Context) -> None:
         raise OSError(str(error)) from error
     for row in rows:
         case = f"{row.at_once} at once"
-        if row.work == "small":
-            context.record(f"small requests/s, {case}", row.contender, row.mb_per_second)
-            context.record(f"ms CPU a small request, {case}", row.contender, row.cpu)
-            continue
-        context.record(f"MB/s {row.work}, {case}", row.contender, row.mb_per_second)
-        context.record(f"CPU s/GiB {row.work}, {case}", row.contender, row.cpu)
-        if row.of_curl is not None:
-            context.record(f"of curl, {row.work}, {case}", row.contender, row.of_curl)
+        is_small = row.work == "small"
+        rate = f"small requests/s, {case}" if is_small else f"MB/s {row.work}, {case}"
+        cost = f"ms CPU a small request, {case}" if is_small else f"CPU s/GiB {row.work}, {case}"
+        for figure, values in (
+            (rate, row.rates),
+            (cost, row.cpus),
+            (f"of curl, {row.work}, {case}", row.ratios),
+        ):
+            for value in values:
+                context.record(figure, row.contender, value)
