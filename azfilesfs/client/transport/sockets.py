@@ -2,7 +2,7 @@
 
 OpenSSL reads and writes the socket itself, without a Python stream between: a record is one call.
 Concurrency rule: a connection belongs to one task at a time; reading and writing yield to the other
-tasks every ``_TURN_BYTES``. Closing is synchronous, so that no cancellation can interrupt it.
+tasks after a turn of some KiB. Closing is synchronous, so that no cancellation can interrupt it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from azfilesfs.model.limits import KIB
 
 # 128 KiB take about 0.1 ms under TLS.
 _TURN_BYTES: Final = 128 * KIB
+# Bodies are read in longer turns: while eight arrive, half as many turns save a tenth of the CPU, and
+# what is answered from memory comes after 5.0 ms instead of 4.5 (medians).
+_BODY_TURN_BYTES: Final = 256 * KIB
 # One record of TLS.
 _RECORD_BYTES: Final = 16 * KIB
 # A body that the server does not take is interrupted this often to look for an early answer.
@@ -157,13 +160,13 @@ class Connection:
         filled = min(len(self.received), len(view))
         view[:filled] = self.received[:filled]
         self.received = self.received[filled:]
-        receive, turn_ends = self._socket.recv_into, filled + _TURN_BYTES
+        receive, turn_ends = self._socket.recv_into, filled + _BODY_TURN_BYTES
         while filled < len(view):
             try:
                 count = receive(view[filled:turn_ends])
             except _WANTS as error:
                 await self._wait_to_receive(error, idle)
-                turn_ends = filled + _TURN_BYTES
+                turn_ends = filled + _BODY_TURN_BYTES
                 continue
             except OSError as error:
                 raise _broken(error) from error
@@ -172,7 +175,7 @@ class Connection:
             filled += count
             if filled >= turn_ends:
                 await trio.lowlevel.checkpoint()
-                turn_ends = filled + _TURN_BYTES
+                turn_ends = filled + _BODY_TURN_BYTES
 
     async def wait_for_answer(self, idle: float) -> None:
         """Wait until something may have arrived; also where the caller has not waited for long.
