@@ -20,8 +20,8 @@ from azfilesfs.model.limits import KIB
 
 # 128 KiB take about 0.1 ms under TLS.
 _TURN_BYTES: Final = 128 * KIB
-# Bodies are read in longer turns: while eight arrive, half as many turns save a tenth of the CPU, and
-# what is answered from memory comes after 5.0 ms instead of 4.5 (medians).
+# Bodies are read in longer turns: while eight arrive, half as many turns save a tenth of the CPU,
+# and what is answered from memory comes after 5.0 ms instead of 4.5 (medians).
 _BODY_TURN_BYTES: Final = 256 * KIB
 # One record of TLS.
 _RECORD_BYTES: Final = 16 * KIB
