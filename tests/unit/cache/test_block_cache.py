@@ -204,12 +204,26 @@ def test_end_drops_what_waits():
     assert writer.queued_bytes == 0
 
 
-def test_small_pieces_are_written_in_bulk():
-    """What random reads and small files bring gathers, and goes in one batch."""
+def started(linger: float) -> tuple[SlowStore, WriteBehind]:
+    """Start a writer whose store lets one batch pass."""
     store = SlowStore()
     store.permits.release()
-    writer = WriteBehind(store, linger=3600)
+    writer = WriteBehind(store, linger=linger)
     writer.start()
+    return store, writer
+
+
+def wait_for_queue(writer: WriteBehind, most: int) -> None:
+    """Wait until no more than so many bytes are left to write; nothing wakes the writer."""
+    deadline = time.monotonic() + 30
+    while writer.queued_bytes > most:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_small_pieces_are_written_in_bulk():
+    """What random reads and small files bring gathers, and goes in one batch."""
+    store, writer = started(linger=3600)
     for slab in (0, 1, 0, 2):
         writer.put(SHORT, slab, 5, bytes(BLOCK_BYTES))
     writer.put(SHORT, 3, 0, bytes(10))
@@ -223,15 +237,10 @@ def test_small_pieces_are_written_in_bulk():
 
 def test_a_large_slab_does_not_wait():
     """A slab that is complete is written without anything else happening, others stay."""
-    store = SlowStore()
-    store.permits.release()
-    writer = WriteBehind(store, linger=3600)
-    writer.start()
+    store, writer = started(linger=3600)
     writer.put(SHORT, 0, 5, bytes(BLOCK_BYTES))
     writer.put(SHORT, 1, 0, bytes(SLAB_BYTES))
-    deadline = time.monotonic() + 30
-    while writer.queued_bytes > BLOCK_BYTES and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_for_queue(writer, BLOCK_BYTES)
 
     assert store.written == [[1]]
     store.permits.release()
@@ -240,14 +249,9 @@ def test_a_large_slab_does_not_wait():
 
 def test_parts_of_slabs_do_not_wait_for_ever():
     """What has waited long enough is written without anything else happening."""
-    store = SlowStore()
-    store.permits.release()
-    writer = WriteBehind(store, linger=0.01)
-    writer.start()
+    store, writer = started(linger=0.01)
     writer.put(SHORT, 0, 5, bytes(BLOCK_BYTES))
-    deadline = time.monotonic() + 30
-    while writer.queued_bytes and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_for_queue(writer, 0)
     writer.end()
 
     assert store.written == [[0]]

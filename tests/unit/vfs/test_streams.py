@@ -6,10 +6,11 @@ import shutil
 import pytest
 import trio
 
+from azfilesfs.emulator.app import EmulatorApp
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.paths import SharePath
 from azfilesfs.vfs import resend
-from tests.unit.vfs.harness import expect, get, idle, inode_of, operations
+from tests.unit.vfs.harness import OpenFile, Program, expect, get, idle, inode_of, operations
 
 CREATE = os.O_CREAT | os.O_RDWR
 FAILS = pytest.mark.expect_log("is not on the service")
@@ -177,14 +178,20 @@ async def test_what_a_pass_took_on_may_be_written_again(mount, host, app):
         assert await get(host, "a") == data
 
 
+async def stream_begun(program: Program, app: EmulatorApp) -> OpenFile:
+    """Begin a file of which 16 MiB are written, and answered late."""
+    file = await program.open("a", CREATE)
+    app.faults.add(operation="PutRange", delay=0.05)
+    await program.fs.write(file.handle, 0, pattern(16 * MIB))
+    return file
+
+
 @pytest.mark.semantics("S3.1")
 @pytest.mark.expect_log("conflict on")
 async def test_another_writer_while_a_pass_goes_on(mount, host, app):
     """Who wrote before a range that the pass took on is seen by that range's answer."""
     async with mount(staging_limit=256 * MIB) as program:
-        file = await program.open("a", CREATE)
-        app.faults.add(operation="PutRange", delay=0.05)
-        await program.fs.write(file.handle, 0, pattern(16 * MIB))
+        file = await stream_begun(program, app)
         with trio.fail_after(10):
             while not operations(app).get("PutRange", 0):
                 await trio.sleep(0.001)
@@ -203,9 +210,7 @@ async def test_another_writer_while_a_pass_goes_on(mount, host, app):
 async def test_who_waits_for_the_file_ends_a_pass(mount, host, app):
     """A pass takes on nothing more where a truncation waits for it."""
     async with mount(staging_limit=256 * MIB) as program:
-        file = await program.open("a", CREATE)
-        app.faults.add(operation="PutRange", delay=0.05)
-        await program.fs.write(file.handle, 0, pattern(16 * MIB))
+        file = await stream_begun(program, app)
         with trio.fail_after(10):
             while not inode_of(program, file.ino).is_locked:
                 await trio.sleep(0.001)
