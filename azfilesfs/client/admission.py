@@ -138,11 +138,12 @@ class Admission:
             self._keeper = turn
         wake_at = math.inf
         if self._keeper is turn:
-            wake_at = self._wake_at = self._schedule.next_at(trio.current_time())
+            # One reading of the clock for both: what came due between two would wake nobody.
+            now = self._wake_at = trio.current_time()
+            self._dispatch(now)
+            wake_at = self._wake_at = self._schedule.next_at(now)
         with trio.move_on_at(wake_at):
             await event.wait()
-        if self._keeper is turn:
-            self._dispatch(trio.current_time())
 
     def _dispatch(self, now: float) -> None:
         if self._events:

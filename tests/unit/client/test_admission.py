@@ -199,6 +199,30 @@ async def test_a_slow_file_holds_up_nobody(autojump_clock):
     assert after[3:] == (0, 0, 0)
 
 
+async def test_no_wake_up_is_lost_while_time_passes(autojump_clock, monkeypatch):
+    """What comes due between two looks at the clock is seen: the schedule never falls asleep."""
+    given = limited(max_connections=256, max_requests=8)
+    look = trio.current_time
+
+    def slow_look():
+        autojump_clock.jump(0.0007)
+        return look()
+
+    async with scripted([answer(200)], given) as (share, _):
+        with serving(share, Service(seconds=0.01)) as service:
+            async with trio.open_nursery() as nursery:
+                for number in range(99):
+                    window = ByteRange(number * KIB, (number + 1) * KIB)
+                    nursery.start_soon(share.get_file, SLOW, window)
+                await until_waiting(share, 92)
+                monkeypatch.setattr(trio, "current_time", slow_look)
+                with trio.fail_after(60):
+                    await share.get_file(OTHER, ByteRange(0, 10))
+                nursery.cancel_scope.cancel()
+
+    assert service.order.count("slow") == 99
+
+
 async def test_uploads_that_take_their_time_keep_their_place(autojump_clock):
     """A large body on its way is no stalled request: there are never more than the window."""
     given = limited(max_connections=64, max_requests=8)
