@@ -74,6 +74,31 @@ class Descriptor:
     def __init__(self, number: int) -> None:
         self.number = number
 
+    def read_into(self, area: memoryview, start: int) -> int:
+        """Fill a buffer from ``start`` on; return how many bytes there were.
+
+        Whole pages go past the page cache where the disk can do that: the kernel is about to keep
+        them as pages of the mount's own file, and a second copy costs more than the disk does.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        if is_page_aligned(area) and start % _ALIGNED == 0:
+            with suppress(OSError):
+                if self._read_direct(area, start) == len(area):
+                    return len(area)
+        return os.preadv(self.number, [area], start)
+
+    def _read_direct(self, area: memoryview, start: int) -> int:
+        # The flag belongs to an opening, and this file is read through the page cache as well. By
+        # its number it is the same file for certain, also when it has been removed.
+        flags = os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC
+        descriptor = os.open(f"/proc/self/fd/{self.number}", flags)
+        try:
+            return os.preadv(descriptor, [area], start)
+        finally:
+            os.close(descriptor)
+
     def __del__(self) -> None:
         os.close(self.number)
 

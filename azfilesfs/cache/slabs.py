@@ -72,7 +72,7 @@ class OpenSlab:
         else:
             is_range = window.length == RANGES.length
             data = RANGES.lend() if is_range else memoryview(bytearray(window.length))
-            if os.preadv(self._descriptor.number, [data], start) != window.length:
+            if self._descriptor.read_into(data, start) != window.length:
                 raise ValueError("the file is cut short")
         if self._verified.find(0, blocks.start, blocks.stop) >= 0:
             self._table.check(blocks.start, data)

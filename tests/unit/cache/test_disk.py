@@ -175,6 +175,78 @@ def test_whole_slab_is_written_from_where_it_is(disk, tmp_path, monkeypatch):
     assert os.pread(opened.number, 5 * MIB, 4096) == buffer
 
 
+@pytest.mark.parametrize("obstacle", ["none", "no O_DIRECT", "other alignment", "short"])
+def test_whole_slab_is_read_past_the_page_cache(disk, monkeypatch, obstacle):
+    """A buffer of whole pages is filled directly where the disk can do that; always with the bytes.
+
+    Those that were written last may be in the page cache only, and the file may be removed already.
+    """
+    data = random.Random(2).randbytes(4 * MIB)
+    _, mode, name, blob = disk.store(large(data), False, key="k")
+    opened = disk.fetch(mode, name, blob, False)
+    latest = random.Random(3).randbytes(4096)
+    os.pwrite(opened.number, latest, 4096 + MIB)
+    disk.remove(name)
+    direct, read = obstruct(monkeypatch, opened.number, obstacle)
+
+    area = BufferPool(4 * MIB).lend()
+    assert opened.read_into(area, 4096) == 4 * MIB
+
+    assert area == data[:MIB] + latest + data[MIB + 4096 :]
+    assert len(direct) == 1
+    assert [number == opened.number for number in read] == {
+        "none": [False],
+        "no O_DIRECT": [True],
+    }.get(obstacle, [False, True])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(direct[0])
+
+
+def obstruct(monkeypatch, kept: int, obstacle: str) -> tuple[list[int], list[int]]:
+    """Let reading past the page cache fail; return which files are opened for it, and read."""
+    direct: list[int] = []
+    read: list[int] = []
+    real_open, real_read = os.open, os.preadv
+
+    def opening(path: str, how: int) -> int:
+        assert how & os.O_DIRECT
+        if obstacle == "no O_DIRECT":
+            direct.append(-1)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        # Not every disk that the tests run on can do it.
+        direct.append(real_open(path, how & ~os.O_DIRECT))
+        return direct[-1]
+
+    def reading(number: int, areas: list[memoryview], start: int) -> int:
+        read.append(number)
+        if number != kept and obstacle == "other alignment":
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if number != kept and obstacle == "short":
+            return real_read(number, [areas[0][:4096]], start)
+        return real_read(number, areas, start)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "preadv", reading)
+    return direct, read
+
+
+def test_other_reads_go_through_the_page_cache(disk, monkeypatch):
+    """What is no whole buffer of the pool, or does not begin where a page does, is read as ever."""
+    data = random.Random(4).randbytes(4 * MIB)
+    _, mode, name, blob = disk.store(large(data), False, key="k")
+    opened = disk.fetch(mode, name, blob, False)
+    direct, _ = obstruct(monkeypatch, opened.number, "none")
+
+    part = memoryview(bytearray(MIB))
+    assert opened.read_into(part, 4096 + MIB) == MIB
+    assert part == data[MIB : 2 * MIB]
+    area = BufferPool(MIB).lend()
+    assert opened.read_into(area, 4096 + 100) == MIB
+    assert area == data[100 : MIB + 100]
+    assert opened.read_into(area, 4096 + 4 * MIB - 5) == 5
+    assert direct == []
+
+
 def test_full_disk_is_no_reason_to_write_otherwise(disk, tmp_path, monkeypatch):
     """An error other than that O_DIRECT cannot be had is reported, and nothing is left."""
 
