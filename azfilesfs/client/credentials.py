@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from azfilesfs.client.secret import Secret
@@ -37,17 +37,18 @@ class SharedKeyCredential:
 
     account: str
     key: Secret
+    # Decoded once, for it signs every request.
+    _decoded: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_account_name(self.account)
-        self.key_bytes()
+        object.__setattr__(self, "_decoded", self._decode())
 
     def key_bytes(self) -> bytes:
-        """Return the decoded key.
+        """Return the decoded key."""
+        return self._decoded
 
-        Raises:
-            MissingCredentials: it is empty or not base64.
-        """
+    def _decode(self) -> bytes:
         try:
             decoded = base64.b64decode(self.key.reveal(), validate=True)
         except (binascii.Error, ValueError):

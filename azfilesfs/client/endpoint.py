@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -38,6 +37,9 @@ class Endpoint:
         url: ``scheme://host[:port]`` (host-style), or with ``/account`` behind it (path-style, as
             emulators have it); never ends with a slash.
         account: the account that signs, and stands in signatures.
+        path: what stands before the share in a path: empty, or ``/account``.
+        origin: ``scheme://host[:port]``.
+        authority: ``host[:port]``.
 
     Raises:
         ConfigurationError: the URL is not http(s), carries a user, query or fragment, or is plain
@@ -47,11 +49,20 @@ class Endpoint:
 
     url: str
     account: str
+    # Taken apart once, for every request needs them.
+    path: str = field(init=False, repr=False, compare=False)
+    origin: str = field(init=False, repr=False, compare=False)
+    authority: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_account_name(self.account)
         object.__setattr__(self, "url", self.url.rstrip("/"))
-        self._check(self._parts())
+        parts = self._parts()
+        self._check(parts)
+        origin = self.url.removesuffix(parts.path)
+        object.__setattr__(self, "path", parts.path)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "authority", origin.partition("://")[2])
 
     @classmethod
     def of_account(cls, account: str, suffix: str = DEFAULT_SUFFIX) -> Endpoint:
@@ -85,18 +96,13 @@ class Endpoint:
         """Whether the connection is encrypted."""
         return self._parts().scheme == "https"
 
-    @property
-    def path(self) -> str:
-        """What stands before the share in a path: empty, or ``/account``."""
-        return self._parts().path
-
-    @property
-    def origin(self) -> str:
-        """``scheme://host[:port]``."""
-        return self.url.removesuffix(self.path) if self.path else self.url
-
     def _parts(self) -> SplitResult:
-        return _split(self.url)
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError:
+            raise ConfigurationError("the endpoint is not a URL") from None
+        return parts
 
     def _check(self, parts: SplitResult) -> None:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -111,17 +117,6 @@ class Endpoint:
             raise ConfigurationError(
                 f"plain http is accepted for loopback addresses only, not for {parts.hostname}"
             )
-
-
-@lru_cache(maxsize=64)
-def _split(url: str) -> SplitResult:
-    """Return the parts of an endpoint's URL, which every request asks for."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ConfigurationError("the endpoint is not a URL") from None
-    return parts
 
 
 _KNOWN_FIELDS = {

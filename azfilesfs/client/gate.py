@@ -11,14 +11,14 @@ from azfilesfs.client.options import RequestObserver
 class BreakerGate:
     """The breaker with its waiters.
 
-    State changes are synchronous; ``_changed`` is replaced and set whenever a waiter could go on.
+    State changes are synchronous; who waits looks again whenever it could go on.
     """
 
     def __init__(self, policy: BreakerPolicy, observer: RequestObserver) -> None:
         """Start closed."""
         self._breaker = Breaker(policy)
         self._observer = observer
-        self._changed = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()
 
     @property
     def is_open(self) -> bool:
@@ -38,15 +38,15 @@ class BreakerGate:
                 return ticket
             retry_at = self._breaker.retry_at()
             with trio.move_on_at(float("inf") if retry_at is None else retry_at):
-                await self._changed.wait()
+                await self._waiting.park()
 
     def leave(self, ticket: int, outcome: Outcome, subject: str | None = None) -> None:
         """Settle an attempt and wake who waits; ``subject`` as for ``Breaker.settle``."""
         before = self._breaker.state
         self._breaker.settle(ticket, outcome, trio.current_time(), subject=subject)
         self._tell(before)
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._waiting:
+            self._waiting.unpark_all()
 
     def _tell(self, before: object) -> None:
         if self._breaker.state is not before:

@@ -8,28 +8,24 @@ turn, a ticket of the breaker, a token of the transport) is given back synchrono
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from azfilesfs import errors
 from azfilesfs.client.admission import Admission, RequestStatistics
-from azfilesfs.client.breaker import Outcome
+from azfilesfs.client.attempts import Attempts
 from azfilesfs.client.credentials import CredentialProvider
 from azfilesfs.client.endpoint import Endpoint
 from azfilesfs.client.gate import BreakerGate
-from azfilesfs.client.health import outcome_of, verdict_of
 from azfilesfs.client.jitter import jitter
 from azfilesfs.client.options import ClientOptions, NullObserver, RetryEvent
-from azfilesfs.client.priority import current_urgency
 from azfilesfs.client.progress import Counted, Progress
 from azfilesfs.client.requests import LEASE_HEADERS, SMALL_ANSWER_BYTES, Call
-from azfilesfs.client.schedule import Turn
 from azfilesfs.client.service_errors import error_of
-from azfilesfs.client.timeouts import Budget
 from azfilesfs.client.transport import Transport, WireAnswer, WireRequest, WireStream
 from azfilesfs.client.wire import signed_request
 from azfilesfs.model.versions import next_older
@@ -53,8 +49,9 @@ class Pipeline:
         self._options = options
         self._transport = transport
         self._observer = options.observer or NullObserver()
-        self._admission = Admission(options)
-        self._gate = BreakerGate(options.breaker, self._observer)
+        self._attempts = Attempts(
+            Admission(options), BreakerGate(options.breaker, self._observer), self._observer
+        )
         self._version = options.version
         self._is_version_confirmed = False
         self.doubtful_leases: set[str] = set()
@@ -68,7 +65,7 @@ class Pipeline:
     @property
     def statistics(self) -> RequestStatistics:
         """What the requests do now."""
-        return self._admission.statistics()
+        return self._attempts.admission.statistics()
 
     async def execute(self, call: Call, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
         """Send a call until it has succeeded or cannot any more, and return what its answer says.
@@ -128,7 +125,7 @@ class Pipeline:
                 raise
             finally:
                 if call.reads:
-                    self._admission.charge_read(progress.received)
+                    self._attempts.admission.charge_read(progress.received)
                 self._tell_operation(progress, error, cancelled=cancelled)
 
     def _begin(self, call: Call) -> Progress:
@@ -146,13 +143,14 @@ class Pipeline:
 
     async def _attempt(self, progress: Progress, read: Callable[[WireAnswer], Awaitable[T]]) -> T:
         call = progress.call
-        async with self._admitted(progress) as request:
+        async with self._attempts.one(progress):
+            request = self._sign(progress)
             if call.fence is not None and call.mutates:
                 await call.fence()
             answer = await self._transport.send(request, _limit(call))
             progress.received = len(answer.body)
             self._judge(progress, request, answer)
-            with _applied():
+            with _APPLIED:
                 return await read(answer)
 
     async def _open_repeatedly(
@@ -167,7 +165,8 @@ class Pipeline:
     async def _open(
         self, progress: Progress, read: Callable[[WireStream], T], stack: AsyncExitStack
     ) -> T:
-        async with self._admitted(progress) as request, AsyncExitStack() as attempt:
+        async with self._attempts.one(progress), AsyncExitStack() as attempt:
+            request = self._sign(progress)
             answer = await attempt.enter_async_context(self._transport.stream(request))
             body = b""
             if answer.status not in progress.call.success:
@@ -177,62 +176,6 @@ class Pipeline:
             opened = read(replace(answer, chunks=Counted(answer.chunks, progress)))
             stack.push_async_exit(attempt.pop_all())
             return opened
-
-    @asynccontextmanager
-    async def _admitted(self, progress: Progress) -> AsyncIterator[WireRequest]:
-        """Hold a turn and a ticket of the breaker during an attempt, and tell the observer of its
-        end.
-        """
-        turn, ticket = await self._enter(progress)
-        started = trio.current_time()
-        outcome, subject = Outcome.NEUTRAL, None
-        error: errors.AzureFilesError | None = None
-        cancelled = True
-        try:
-            request = self._sign(progress)
-            progress.in_flight = True
-            yield request
-            outcome, cancelled = Outcome.SUCCESS, False
-        except errors.AzureFilesError as caught:
-            error, cancelled = caught, False
-            outcome, subject = outcome_of(caught, progress.call)
-            raise
-        finally:
-            progress.in_flight = progress.in_flight and cancelled
-            self._gate.leave(ticket, outcome, subject)
-            self._leave(turn, progress, error)
-            self._observer.attempt_finished(progress.event(started, error, cancelled=cancelled))
-
-    async def _enter(self, progress: Progress) -> tuple[Turn, int]:
-        """Wait for a turn, then for the breaker; what is urgent is also what probes."""
-        call = progress.call
-        progress.waits_for_turn = True
-        turn = await self._admission.enter(
-            current_urgency(),
-            sends=memoryview(call.body).nbytes,
-            reads=call.reads,
-            is_lease=call.budget is Budget.LEASE,
-        )
-        progress.waits_for_turn = False
-        progress.waits_for_breaker = True
-        try:
-            ticket = await self._gate.enter()
-        except BaseException:
-            self._admission.leave(turn)
-            raise
-        progress.waits_for_breaker = False
-        self._admission.sent(turn)
-        return turn, ticket
-
-    def _leave(self, turn: Turn, progress: Progress, error: errors.AzureFilesError | None) -> None:
-        """Give a turn back with what the attempt says about the load of the service."""
-        is_answered = progress.status is not None
-        self._admission.leave(
-            turn,
-            verdict_of(error, is_answered=is_answered),
-            moved=progress.received if progress.call.reads and is_answered else turn.expected,
-            pause=(error.retry_after if error is not None else None) or 0.0,
-        )
 
     def _sign(self, progress: Progress) -> WireRequest:
         call = progress.call
@@ -244,7 +187,7 @@ class Pipeline:
             raise errors.UnsupportedServiceVersion(
                 f"{call.name} needs service version {call.since}, not {progress.version}"
             )
-        return signed_request(
+        request = signed_request(
             self.endpoint,
             call,
             progress.credential,
@@ -252,6 +195,8 @@ class Pipeline:
             now=self._clock(),
             timeouts=self._options.timeouts,
         )
+        progress.in_flight = True
+        return request
 
     def _judge(self, progress: Progress, request: WireRequest, answer: WireAnswer) -> None:
         """Accept an answer, or raise what it stands for."""
@@ -261,7 +206,7 @@ class Pipeline:
             confirmed = self._is_version_confirmed
             raise error_of(progress.call, answer, is_version_confirmed=confirmed)
         echoed = answer.headers.get("x-ms-client-request-id")
-        with _applied():
+        with _APPLIED:
             if not progress.request_id:
                 raise errors.ProtocolError("the answer is not one of the file service")
             if echoed is not None and echoed != request.headers["x-ms-client-request-id"]:
@@ -340,7 +285,7 @@ class Pipeline:
     def _overdue(self, progress: Progress) -> errors.AzureFilesError:
         seconds = progress.deadline - progress.started
         error: errors.AzureFilesError
-        if progress.waits_for_breaker or (progress.waits_for_turn and self._gate.is_open):
+        if progress.waits_for_breaker or (progress.waits_for_turn and self._attempts.gate.is_open):
             error = errors.CircuitOpen(
                 f"the service failed repeatedly and no probe within {seconds:g} s succeeded"
             )
@@ -369,14 +314,17 @@ class Pipeline:
         )
 
 
-@contextmanager
-def _applied() -> Iterator[None]:
-    """Mark errors found in an answer that reports success: the request took effect."""
-    try:
-        yield
-    except errors.AzureFilesError as error:
-        error.may_have_been_applied = True
-        raise
+class _Applied:
+    """Marks errors found in an answer that reports success: the request took effect."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, errors.AzureFilesError):
+            error.may_have_been_applied = True
+
+
+_APPLIED: Final = _Applied()
 
 
 def _limit(call: Call) -> int | None:

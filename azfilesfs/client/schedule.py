@@ -197,7 +197,7 @@ class Schedule:
 
     def charge(self, flow: Flow, amount: int, now: float) -> None:
         """Count bytes of files that moved, or did not (negative), apart from what was expected."""
-        bucket = self._buckets.get(flow)
+        bucket = self._buckets.get(flow) if self._buckets else None
         if bucket is not None:
             bucket.take(amount, now)
 

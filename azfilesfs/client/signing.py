@@ -52,12 +52,18 @@ def hmac_base64(key: bytes, text: str) -> str:
 
 def canonicalized_headers(headers: Mapping[str, str]) -> str:
     """Return every ``x-ms-`` header as ``name:value`` lines in the service's order."""
-    named = {
-        name.lower(): value.strip()
-        for name, value in headers.items()
-        if name.lower().startswith("x-ms-")
-    }
-    return "".join(f"{name}:{named[name]}\n" for name in sorted(named, key=collation_key))
+    return _canonicalized({name.lower(): value for name, value in headers.items()})
+
+
+def _canonicalized(lowered: Mapping[str, str]) -> str:
+    named = tuple(name for name in lowered if name.startswith("x-ms-"))
+    return "".join([f"{name}:{lowered[name].strip()}\n" for name in _in_order(named)])
+
+
+@lru_cache(maxsize=256)
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Order the names of a request's headers; most requests of a kind have the same."""
+    return tuple(sorted(names, key=collation_key))
 
 
 def canonicalized_resource(account: str, raw_path: str, query: Iterable[tuple[str, str]]) -> str:
@@ -90,9 +96,9 @@ def string_to_sign(
         plain["content-length"] = ""
     if "x-ms-date" in plain:
         plain["date"] = ""
-    lines = "\n".join([method, *(plain.get(name, "") for name in _SIGNED_HEADERS)])
+    lines = "\n".join([method, *[plain.get(name, "") for name in _SIGNED_HEADERS]])
     resource = canonicalized_resource(account, raw_path, query)
-    return f"{lines}\n{canonicalized_headers(headers)}{resource}"
+    return f"{lines}\n{_canonicalized(plain)}{resource}"
 
 
 def authorization(credential: SharedKeyCredential, to_sign: str) -> str:

@@ -39,11 +39,9 @@ class TimeoutPolicy:
 
     def seconds(self, budget: Budget) -> float:
         """Return the deadline of an operation of that class, in seconds from its start."""
-        return {
-            Budget.SMALL: self.small,
-            Budget.TRANSFER: self.transfer,
-            Budget.LEASE: self.lease,
-        }[budget]
+        if budget is Budget.SMALL:
+            return self.small
+        return self.transfer if budget is Budget.TRANSFER else self.lease
 
     def idle_seconds(self, budget: Budget, *, repeatable: bool) -> float:
         """Return how long one attempt may stand still.

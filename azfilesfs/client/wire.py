@@ -98,7 +98,7 @@ def _headers(
 ) -> dict[str, str]:
     length = memoryview(call.body).nbytes
     headers = {
-        "Host": endpoint.origin.partition("://")[2],
+        "Host": endpoint.authority,
         "User-Agent": USER_AGENT,
         # Files are stored as they are: a compressed answer would be other bytes than those asked
         # for.

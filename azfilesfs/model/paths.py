@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -19,6 +20,8 @@ _SHARE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 def utf16_units(text: str) -> int:
     """Count UTF-16 code units, the unit of the service's length limits."""
+    if text.isascii():
+        return len(text)
     return len(text) + sum(1 for character in text if ord(character) > 0xFFFF)
 
 
@@ -66,7 +69,7 @@ def check_name(name: str) -> None:
         raise NameTooLong(f"a name must not exceed {COMPONENT_UNITS} characters")
     if not FORBIDDEN_CHARACTERS.isdisjoint(name):
         raise InvalidPath(f"{name!r} contains a character that the service forbids")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+    if not name.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in name):
         raise InvalidPath("a name must not contain a lone surrogate")
     if name.upper() in DEVICE_NAMES:
         raise InvalidPath(f"{name!r} is a device name, which the service forbids")
@@ -150,10 +153,16 @@ class SharePath:
 
     def encoded(self) -> str:
         """Return it percent-encoded for a URL, without a leading slash."""
-        return "/".join(quote(name, safe="~") for name in self.components)
+        return "/".join([_encoded_name(name) for name in self.components])
 
     def __str__(self) -> str:
         return "/".join(self.components)
+
+
+@lru_cache(maxsize=1024)
+def _encoded_name(name: str) -> str:
+    """Percent-encode a name; those of directories come again with each of their entries."""
+    return quote(name, safe="~")
 
 
 SharePath.ROOT = SharePath()

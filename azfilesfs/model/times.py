@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 TICK_NS: Final = 100
@@ -36,9 +37,15 @@ def ticks_to_ns(ticks: int) -> int:
 def format_iso(ns: int) -> str:
     """Write a time as the file service does: ``2022-11-30T22:57:12.2909957Z``."""
     seconds, rest = divmod(ns, NS_PER_SECOND)
+    return f"{_iso_second(seconds)}.{rest // TICK_NS:07d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(seconds: int) -> str:
+    """Write a second; the times of many files lie in the same one."""
     # Added to the epoch rather than converted, for the years before 1970.
     moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + f".{rest // TICK_NS:07d}Z"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0")
 
 
 def parse_iso(text: str) -> int:
@@ -50,10 +57,15 @@ def parse_iso(text: str) -> int:
     match = _ISO.fullmatch(text.strip())
     if match is None:
         raise ValueError("not an ISO 8601 UTC time")
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    fraction = (match.group(7) or "").ljust(7, "0")
-    return round(moment.timestamp()) * NS_PER_SECOND + int(fraction) * TICK_NS
+    *second, fraction = match.groups()
+    return _seconds_of(*second) * NS_PER_SECOND + int((fraction or "").ljust(7, "0")) * TICK_NS
+
+
+@lru_cache(maxsize=64)
+def _seconds_of(year: str, month: str, day: str, hour: str, minute: str, second: str) -> int:
+    """Read a second; the times of many files lie in the same one."""
+    moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), 0, UTC)
+    return round(moment.timestamp())
 
 
 def format_rfc1123(ns: int) -> str:
@@ -61,8 +73,9 @@ def format_rfc1123(ns: int) -> str:
     return format_datetime(datetime.fromtimestamp(ns // NS_PER_SECOND, UTC), usegmt=True)
 
 
+@lru_cache(maxsize=64)
 def parse_rfc1123(text: str) -> int:
-    """Read an HTTP date.
+    """Read an HTTP date; many answers have the same.
 
     Raises:
         ValueError: the text is not such a date.

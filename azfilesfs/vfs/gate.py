@@ -9,9 +9,8 @@ leaves the gate as if the task had never come.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
@@ -23,22 +22,29 @@ class PathGate:
     """Requests in flight by inode, and the subtrees that are being moved."""
 
     def __init__(self) -> None:
-        self._in_flight: Counter[Inode] = Counter()
+        self._in_flight: dict[Inode, int] = {}
         self._moving: dict[Inode, trio.Event] = {}
         self._changed = trio.Event()
 
-    @asynccontextmanager
-    async def path(self, inode: Inode) -> AsyncIterator[SharePath]:
+    def path(self, inode: Inode) -> HeldPath:
         """Hold the path of an inode for one request."""
+        return HeldPath(self, inode)
+
+    async def hold(self, inode: Inode) -> None:
+        """Wait while an inode is being moved, and count a request for it."""
         while (reopened := self._blocked_by(inode)) is not None:
             await reopened.wait()
-        self._in_flight[inode] += 1
-        try:
-            yield inode.path()
-        finally:
-            self._in_flight[inode] -= 1
-            if not self._in_flight[inode]:
-                del self._in_flight[inode]
+        self._in_flight[inode] = self._in_flight.get(inode, 0) + 1
+
+    def let_go(self, inode: Inode) -> None:
+        """Count a request less."""
+        left = self._in_flight[inode] - 1
+        if left:
+            self._in_flight[inode] = left
+        else:
+            del self._in_flight[inode]
+        # Who waits for requests to end has closed the gate before.
+        if self._moving:
             self._notify()
 
     @asynccontextmanager
@@ -65,7 +71,7 @@ class PathGate:
     @property
     def requests_in_flight(self) -> int:
         """Number of requests that hold a path now."""
-        return self._in_flight.total()
+        return sum(self._in_flight.values())
 
     def _notify(self) -> None:
         self._changed.set()
@@ -87,3 +93,27 @@ class PathGate:
         return any(
             ancestor in inodes for active in self._in_flight for ancestor in active.ancestors()
         )
+
+
+class HeldPath(AbstractAsyncContextManager[SharePath]):
+    """The path of an inode, held for one request.
+
+    A class rather than a generator, which costs every request several times as much.
+    """
+
+    __slots__ = ("_gate", "_inode")
+
+    def __init__(self, gate: PathGate, inode: Inode) -> None:
+        self._gate = gate
+        self._inode = inode
+
+    async def __aenter__(self) -> SharePath:
+        await self._gate.hold(self._inode)
+        try:
+            return self._inode.path()
+        except BaseException:
+            self._gate.let_go(self._inode)
+            raise
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self._gate.let_go(self._inode)

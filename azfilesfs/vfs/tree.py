@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -251,19 +251,16 @@ class Tree:
         else:
             self.listings.view(inode.parent).changes += 1
 
-    @contextmanager
-    def doubting(self, *inodes: Inode | None) -> Iterator[None]:
+    def doubting(self, *inodes: Inode | None) -> Doubting:
         """Stop believing what is known of inodes, and their listings, where a change fails: it may
         have taken effect all the same.
         """
-        try:
-            yield
-        except BaseException:
-            for inode in inodes:
-                if inode is not None:
-                    inode.checked_at = float("-inf")
-                    self.listings.expire(inode)
-            raise
+        return Doubting(self, inodes)
+
+    def doubt(self, inode: Inode) -> None:
+        """Stop believing what is known of an inode, and its listing."""
+        inode.checked_at = _NEVER
+        self.listings.expire(inode)
 
     def touched(self, directory: Inode) -> None:
         """Give a directory the mtime that the service does not."""
@@ -273,3 +270,21 @@ class Tree:
         """Apply that this mount removed or moved away an entry."""
         self.listings.remove(parent, name)
         self.touched(parent)
+
+
+class Doubting(AbstractContextManager[None]):
+    """A change that may have taken effect where it fails."""
+
+    __slots__ = ("_inodes", "_tree")
+
+    def __init__(self, tree: Tree, inodes: tuple[Inode | None, ...]) -> None:
+        self._tree = tree
+        self._inodes = inodes
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            for inode in self._inodes:
+                if inode is not None:
+                    self._tree.doubt(inode)

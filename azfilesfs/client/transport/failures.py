@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Final
 
 import httpx
 import trio
@@ -19,20 +19,39 @@ def too_long(limit: int) -> errors.ProtocolError:
     return errors.ProtocolError(f"the answer's body is longer than {limit} bytes")
 
 
-@contextmanager
-def mapped(*, reading: bool = False) -> Iterator[None]:
+class Mapped:
+    """Turns what httpx raises in its block into our errors, chained.
+
+    It has no state of its own: one serves all requests.
+    """
+
+    def __init__(self, *, reading: bool) -> None:
+        """Tell whether an answer has begun."""
+        self._reading = reading
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Raise what the error stands for, if it is one of those."""
+        if isinstance(error, httpx.TransportError):
+            raise _translate(error, reading=self._reading) from error
+        if isinstance(error, httpx.InvalidURL):
+            # Not chained: the cause's text may quote the URL.
+            raise errors.InvalidRequest("the request has no valid URL") from None
+        if isinstance(error, (OSError, trio.BrokenResourceError, trio.ClosedResourceError)):
+            raise errors.ConnectionFailed(
+                f"the connection broke: {redact(str(error))}", may_have_been_applied=True
+            ) from error
+
+
+_SENDING: Final = Mapped(reading=False)
+_READING: Final = Mapped(reading=True)
+
+
+def mapped(*, reading: bool = False) -> Mapped:
     """Turn what httpx raises into our errors, chained."""
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise _translate(error, reading=reading) from error
-    except httpx.InvalidURL:
-        # Not chained: the cause's text may quote the URL.
-        raise errors.InvalidRequest("the request has no valid URL") from None
-    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        raise errors.ConnectionFailed(
-            f"the connection broke: {redact(str(error))}", may_have_been_applied=True
-        ) from error
+    return _READING if reading else _SENDING
 
 
 def _translate(error: httpx.TransportError, *, reading: bool) -> errors.AzureFilesError:

@@ -259,6 +259,6 @@ async def test_a_cancellation_at_every_checkpoint():
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
             assert share._pipeline._transport.busy == 0
-            assert share._pipeline._gate._breaker.admit(0.0) is not None
+            assert share._pipeline._attempts.gate._breaker.admit(0.0) is not None
 
     assert 0 < finished < 30

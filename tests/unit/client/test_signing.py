@@ -115,3 +115,21 @@ def test_collation_is_that_of_the_official_client(names):
 def test_key_is_the_decoded_one():
     """The key enters the signature decoded from base64."""
     assert bytes(range(64)) == SharedKeyCredential(ACCOUNT, Secret(KEY)).key_bytes()
+
+
+def test_the_decoded_key_is_not_shown():
+    """The key is decoded once and kept; neither form of it is shown."""
+    shown = repr(SharedKeyCredential(ACCOUNT, Secret(KEY)))
+
+    assert repr(bytes(range(64)))[2:-1] not in shown
+    assert KEY not in shown
+
+
+def test_a_name_counts_in_any_case():
+    """Headers that differ only in the case of their names are signed alike."""
+    lower = {"content-length": "7", "x-ms-date": "d", "x-ms-meta-b": "1", "x-ms-meta-a": "2"}
+    upper = {name.upper(): value for name, value in lower.items()}
+
+    assert string_to_sign(ACCOUNT, "PUT", "/", [], lower) == string_to_sign(
+        ACCOUNT, "PUT", "/", [], upper
+    )
