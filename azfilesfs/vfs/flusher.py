@@ -261,12 +261,13 @@ class Flusher:
         if job.only_full_ranges:
             most = min(_PASS_BYTES, self._context.staging.limit_bytes // 4)
 
-            def on_answer(count: int) -> bool:
+            def on_answer(count: int) -> None:
                 job.note_answer(count)
                 dirty.staged.drop_clean(_FREED_BYTES)
-                return not self._is_waited_for(inode)
 
-            plan = Plan.of_full_ranges(dirty, most, on_answer)
+            plan = Plan.of_full_ranges(
+                dirty, most, on_answer, lambda: not self._is_waited_for(inode)
+            )
             if not plan.extents:
                 return
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from mmap import mmap
 
 import trio
@@ -89,15 +89,17 @@ class RangeSender:
         inode: Inode,
         dirty: DirtyFile,
         pieces: Iterable[ByteRange],
-        answered: Callable[[ByteRange], Iterable[ByteRange]],
+        answered: Callable[[ByteRange, bool], AsyncIterator[ByteRange]],
     ) -> set[str]:
         """Send pieces of at most one range each and return the ETags that they led to.
 
-        ``answered`` hears of each piece that the service has taken, and returns what else to send.
+        ``answered`` hears of each piece that the service has, and whether anything of it had to be
+        sent, and yields what else to send; it may take its time, and its failures count as those of
+        a piece.
 
         Stretches of zeros are left out where the service has zeros already, and a piece that is
-        nothing else is cleared where it has not. After a failure no further piece starts; those
-        under way come to their end.
+        nothing else is cleared where it has not. After a failure no further piece starts, and
+        ``answered`` hears of no other; those under way come to their end.
 
         Raises:
             Foreign: an answer shows a time of last writing that is not ours.
@@ -109,16 +111,17 @@ class RangeSender:
         share_of_file = trio.CapacityLimiter(self._of_a_file)
 
         async def send_one(piece: ByteRange) -> None:
-            async with share_of_file, self.slot(piece.length):
-                if failures:
-                    return
-                try:
-                    etags.update(await self._piece(inode, dirty, piece))
-                except (AzureFilesError, VfsError, OSError, Foreign) as error:
-                    failures.append(error)
-                    return
-            for further in answered(piece):
-                nursery.start_soon(send_one, further)
+            try:
+                async with share_of_file, self.slot(piece.length):
+                    if failures:
+                        return
+                    led_to = await self._piece(inode, dirty, piece)
+                    etags.update(led_to)
+                if not failures:
+                    async for further in answered(piece, bool(led_to)):
+                        nursery.start_soon(send_one, further)
+            except (AzureFilesError, VfsError, OSError, Foreign) as error:
+                failures.append(error)
 
         async with trio.open_nursery() as nursery:
             for piece in pieces:

@@ -12,6 +12,7 @@ then that one's check is its own first.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from azfilesfs.client import PRESERVE, Times
@@ -24,7 +25,7 @@ from azfilesfs.model.versions import Validator, has_create_with_data
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.dirty import DirtyFile
 from azfilesfs.vfs.inodes import Inode
-from azfilesfs.vfs.plan import Plan
+from azfilesfs.vfs.plan import Plan, grown_size
 from azfilesfs.vfs.sending import Foreign, RangeSender
 
 _MISSING = (FileNotFound, ParentNotFound, ResourceTypeMismatch)
@@ -199,7 +200,7 @@ class Uploader:
         if old.length > 0 and not ExtentMap((*plan.extents, *dirty.blank)).covers(old):
             sizes.append(cut)
         size = sizes[-1] if sizes else remote.size
-        if plan.extents and plan.size > size:
+        if plan.extents and plan.least_size() > size:
             sizes.append(plan.remote_size())
         for size in sizes or ([remote.size] if content is not None else []):
             remote = await self._resize(inode, dirty, remote, size, content)
@@ -229,11 +230,26 @@ class Uploader:
     async def _send_ranges(
         self, inode: Inode, dirty: DirtyFile, plan: Plan, remote: Properties
     ) -> Properties:
-        pieces, size = plan.pieces(), remote.size
+        pieces, is_growing = plan.pieces(), False
+        grown: set[str | None] = set()
+
+        async def answered(piece: ByteRange, is_sent: bool) -> AsyncIterator[ByteRange]:
+            nonlocal remote, is_growing
+            plan.on_answer(piece.length)
+            for unit in plan.take_on(dirty, remote.size):
+                yield unit
+            # The answer to a range has shown that nobody else wrote: a comparison before growing.
+            if is_growing or not is_sent or not plan.is_outgrown(dirty, remote.size):
+                return
+            is_growing = True
+            remote = await self._resize(inode, dirty, remote, grown_size(dirty.size), None)
+            is_growing = False
+            grown.add(remote.etag)
+            for unit in plan.take_on(dirty, remote.size):
+                yield unit
+
         try:
-            etags = await self._sender.send(
-                inode, dirty, pieces, lambda piece: plan.answered(piece, dirty, size)
-            )
+            etags = await self._sender.send(inode, dirty, pieces, answered) | grown
         except Foreign:
             raise Conflict(await self._head(inode)) from None
         if len(pieces) > 1 or plan.is_partial:

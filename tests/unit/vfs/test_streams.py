@@ -9,7 +9,7 @@ import trio
 from azfilesfs.emulator.app import EmulatorApp
 from azfilesfs.model.limits import MIB
 from azfilesfs.model.paths import SharePath
-from azfilesfs.vfs import resend
+from azfilesfs.vfs import plan, resend
 from tests.unit.vfs.harness import OpenFile, Program, expect, get, idle, inode_of, operations
 
 CREATE = os.O_CREAT | os.O_RDWR
@@ -178,10 +178,10 @@ async def test_what_a_pass_took_on_may_be_written_again(mount, host, app):
         assert await get(host, "a") == data
 
 
-async def stream_begun(program: Program, app: EmulatorApp) -> OpenFile:
+async def stream_begun(program: Program, app: EmulatorApp, delay: float = 0.05) -> OpenFile:
     """Begin a file of which 16 MiB are written, and answered late."""
     file = await program.open("a", CREATE)
-    app.faults.add(operation="PutRange", delay=0.05)
+    app.faults.add(operation="PutRange", delay=delay)
     await program.fs.write(file.handle, 0, pattern(16 * MIB))
     return file
 
@@ -191,7 +191,7 @@ async def stream_begun(program: Program, app: EmulatorApp) -> OpenFile:
 async def test_another_writer_while_a_pass_goes_on(mount, host, app):
     """Who wrote before a range that the pass took on is seen by that range's answer."""
     async with mount(staging_limit=256 * MIB) as program:
-        file = await stream_begun(program, app)
+        file = await stream_begun(program, app, delay=0.5)
         with trio.fail_after(10):
             while not operations(app).get("PutRange", 0):
                 await trio.sleep(0.001)
@@ -205,6 +205,88 @@ async def test_another_writer_while_a_pass_goes_on(mount, host, app):
         assert record.dirty_bytes == 24 * MIB
         with expect(116):
             await file.close()
+
+
+ONE_BY_ONE = {"staging_limit": 256 * MIB, "upload_parallelism": 1}
+
+
+async def write_on(program: Program, app: EmulatorApp, file: OpenFile, data: bytes) -> None:
+    """Write on behind the 16 MiB of ``stream_begun``: a range while each one is under way."""
+    for start in range(16 * MIB, len(data), 4 * MIB):
+        begun = operations(app).get("PutRange", 0)
+        dirty = inode_of(program, file.ino).dirty
+        with trio.fail_after(10):
+            while operations(app).get("PutRange", 0) == begun and dirty.error is None:
+                await trio.sleep(0.001)
+        await program.fs.write(file.handle, start, data[start : start + 4 * MIB])
+    await idle(program)
+
+
+@pytest.fixture
+def little_ahead(monkeypatch):
+    """Let files be grown by no more than they have."""
+    monkeypatch.setattr(plan, "_AHEAD_BYTES", 4 * MIB)
+
+
+@pytest.mark.semantics("S2.15")
+@pytest.mark.usefixtures("little_ahead")
+async def test_a_pass_grows_the_file_while_it_goes_on(mount, host, app):
+    """What is written beyond the remote size is taken on too, and compared with the rest."""
+    data = pattern(48 * MIB)
+    async with mount(**ONE_BY_ONE) as program:
+        file = await stream_begun(program, app)
+        await write_on(program, app, file, data)
+        counts = operations(app)
+        assert counts["PutRange"] == 12
+        assert counts["GetFileProperties"] == 1
+        assert counts["SetFileProperties"] == 1
+        assert (await host.get_file_properties(SharePath(("a",)))).size > 48 * MIB
+        assert not inode_of(program, file.ino).dirty.staged.dirty
+        app.faults.clear()
+        await file.close()
+        assert await get(host, "a") == data
+
+
+@FAILS
+@pytest.mark.usefixtures("little_ahead")
+@pytest.mark.parametrize("fault", [{"status": 403}, {"cut": "before"}])
+async def test_a_growth_that_fails(mount, host, app, fault):
+    """The pass fails with it, nothing of it counts as sent: the next one sends everything."""
+    data = pattern(48 * MIB)
+    async with mount(**ONE_BY_ONE) as program:
+        file = await stream_begun(program, app)
+        app.faults.add(operation="SetFileProperties", **fault)
+        await write_on(program, app, file, data)
+        assert operations(app)["PutRange"] > 12
+        app.faults.clear()
+        await file.close()
+        assert not program.staging.kept()
+        assert await get(host, "a") == data
+
+
+@pytest.mark.semantics("S3.1")
+@pytest.mark.expect_log("conflict on")
+@pytest.mark.usefixtures("little_ahead")
+async def test_another_writer_while_a_pass_grows_the_file(mount, host, app):
+    """Who wrote while the file was grown is seen by the next answer to a range."""
+    data = pattern(48 * MIB)
+    async with mount(**ONE_BY_ONE) as program:
+        file = await stream_begun(program, app)
+        app.faults.add(operation="SetFileProperties", delay=0.2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write_on, program, app, file, data)
+            with trio.fail_after(20):
+                while not operations(app).get("SetFileProperties", 0):
+                    await trio.sleep(0.001)
+            await host.put_range(SharePath(("a",)), 0, b"THEIRS")
+        with expect(116):
+            await file.fsync()
+        (record,) = program.staging.kept()
+        assert record.dirty_bytes == len(data)
+        app.faults.clear()
+        with expect(116):
+            await file.close()
+        assert (await get(host, "a"))[:6] == b"THEIRS"
 
 
 async def test_who_waits_for_the_file_ends_a_pass(mount, host, app):
