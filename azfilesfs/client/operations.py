@@ -66,14 +66,17 @@ class ShareOperations:
     ) -> Call:
         if path is not None:
             check_sendable(path)
-        given = {**_RESTYPE[target], **(query or {})}
+        given = _RESTYPE[target]
+        if query:
+            named = {key: value for key, value in query.items() if value is not None}
+            given = {**given, **named}
         return Call(
             name=name,
             method=method,
             target=target,
             share=self.name,
             path=path,
-            query={key: value for key, value in given.items() if value is not None},
+            query=given,
             fence=self._fence,
             **parts,
         )

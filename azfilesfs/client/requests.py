@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -92,7 +93,8 @@ LEASE_HEADERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: with so many fields that would triple what making one costs.
+@dataclass(slots=True, kw_only=True)
 class Call:
     """One operation, apart from credential, version and date, which each attempt adds anew.
 
@@ -154,10 +156,16 @@ def check_sendable(path: SharePath) -> None:
             Unicode.
     """
     for name in path.components:
-        if name in {"", ".", ".."} or "/" in name or "\\" in name or "\0" in name:
-            raise InvalidPath(f"{name!r} cannot be a name in a share")
-        if not name.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in name):
-            raise InvalidPath("a name must not contain a lone surrogate")
+        _check_sendable_name(name)
+
+
+@lru_cache(maxsize=1024)
+def _check_sendable_name(name: str) -> None:
+    """Check a name; good ones are remembered, as those of directories come again."""
+    if name in {"", ".", ".."} or "/" in name or "\\" in name or "\0" in name:
+        raise InvalidPath(f"{name!r} cannot be a name in a share")
+    if not name.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+        raise InvalidPath("a name must not contain a lone surrogate")
 
 
 def metadata_headers(metadata: Mapping[str, str] | None) -> dict[str, str]:

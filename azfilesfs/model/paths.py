@@ -55,8 +55,9 @@ def _fold_character(character: str) -> str:
     return upper
 
 
+@lru_cache(maxsize=1024)
 def check_name(name: str) -> None:
-    """Check one component of a path.
+    """Check one component of a path; good ones are remembered, for each is checked several times.
 
     Raises:
         NameTooLong: more than 255 UTF-16 units.

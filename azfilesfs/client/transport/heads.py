@@ -23,7 +23,7 @@ HEAD_BYTES: Final = 64 * KIB
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[\x21-\x7e]*")
-_UNPRINTABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _END: Final = b"\r\n\r\n"
 
 
@@ -133,10 +133,10 @@ def request_head(
         lines.insert(1, f"Host: {origin.authority}")
     if length and not has_length:
         lines.append(f"Content-Length: {length}")
-    parts = [line.encode("utf-8") for line in lines]
-    if not _is_token(method) or any(_UNPRINTABLE.search(part) for part in parts):
+    # A tab is allowed in a line, and so does not hide an end of line inside of one.
+    if not _is_token(method) or _UNPRINTABLE.search("\t".join(lines)):
         raise httpx.LocalProtocolError("a header has a value that cannot be sent")
-    return b"\r\n".join(parts) + _END
+    return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
 class AnswerHead:

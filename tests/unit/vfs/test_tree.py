@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+import trio.testing
 
 from azfilesfs.model.paths import SharePath
 from azfilesfs.model.properties import EntryKind, ListedEntry, Properties
@@ -159,7 +160,8 @@ async def test_forgetting(program, host):
     assert number == again
     await program.fs.forget([(number, 1)])
     assert (await program.fs.getattr(number)).attrs.ino == number
-    await program.fs.forget([(number, 1), (4711, 3)])
+    with trio.testing.assert_no_checkpoints():  # the guard gives it no deadline
+        await program.fs.forget([(number, 1), (4711, 3)])
     program.lookups.clear()
     with expect(errno.ESTALE):
         await program.fs.getattr(number)
