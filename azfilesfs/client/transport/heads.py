@@ -47,11 +47,9 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         """Take names and values as they arrived."""
-        self._values: dict[str, str] = {}
-        for name, value in pairs:
-            lowered = name.lower()
-            before = self._values.get(lowered)
-            self._values[lowered] = value if before is None else f"{before}, {value}"
+        self._values = {name.lower(): value for name, value in pairs}
+        if len(self._values) < len(pairs):
+            self._values = _joined(pairs)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
@@ -71,6 +69,16 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _joined(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return headers of which some are repeated."""
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        lowered = name.lower()
+        before = values.get(lowered)
+        values[lowered] = value if before is None else f"{before}, {value}"
+    return values
 
 
 @lru_cache(maxsize=64)
