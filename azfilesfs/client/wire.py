@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -93,12 +93,6 @@ def _date(seconds: int) -> str:
     return format_rfc1123(seconds * NS_PER_SECOND)
 
 
-def _request_id() -> str:
-    """Return a random UUID, without the detour over a number."""
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
 def _headers(
     endpoint: Endpoint, call: Call, credential: Credential, version: str, now: float
 ) -> dict[str, str]:
@@ -111,7 +105,7 @@ def _headers(
         "Accept-Encoding": "identity",
         "x-ms-version": version,
         "x-ms-date": _date(int(now)),
-        "x-ms-client-request-id": _request_id(),
+        "x-ms-client-request-id": str(uuid.uuid4()),
         **call.headers,
     }
     if call.method == "PUT" or length:

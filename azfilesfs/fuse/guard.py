@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
@@ -36,11 +35,6 @@ _WAITS: Final = frozenset({"flock_wait", "setlk_wait"})
 
 _FACTS_LOGGED: Final = 2
 """How many arguments a log line shows: ids, a name, an offset. The third of write is its data."""
-
-_IMMEDIATE: Final = frozenset({"forget"})
-"""Operations that wait for nothing, and need no deadline; one comes for each file removed."""
-
-_NO_DEADLINE: Final = nullcontext()
 
 Observer = Callable[[str, float, int], None]
 """Takes the operation's name, its duration in seconds and its errno (0 for success)."""
@@ -86,8 +80,9 @@ class Guard:
         """
         started = time.perf_counter()
         number = errno.EINTR
+        deadline = trio.current_time() + self._deadlines.of(operation)
         try:
-            with self._deadline(operation):
+            with trio.CancelScope(deadline=deadline):
                 result = await call
                 number = 0
                 return result
@@ -97,11 +92,6 @@ class Guard:
             raise pyfuse3.FUSEError(number) from None
         finally:
             self._observer(operation, time.perf_counter() - started, number)
-
-    def _deadline(self, operation: str) -> AbstractContextManager[object]:
-        if operation in _IMMEDIATE:
-            return _NO_DEADLINE
-        return trio.CancelScope(deadline=trio.current_time() + self._deadlines.of(operation))
 
 
 class Guarded(Protocol):

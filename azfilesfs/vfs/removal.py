@@ -16,7 +16,6 @@ from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.locking.patience import with_patience
 from azfilesfs.vfs.namespace import Namespace
 from azfilesfs.vfs.private import PrivateDirectory
-from azfilesfs.vfs.turns import Locked
 
 _MISSING = (FileNotFound, DirectoryNotFound, ParentNotFound)
 _LOG = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class Remover:
         with self._context.inodes.held(inode):
             if inode.is_directory:
                 raise VfsError(errno.EISDIR, "it is a directory")
-            async with Locked(inode.lock):
+            async with inode.lock:
                 if inode.parent is not parent:
                     raise VfsError(errno.ENOENT, "it was moved meanwhile")
                 stored = inode.name
