@@ -42,6 +42,7 @@ class PresentationConfig:
     file_mode: int = 0o755
     dir_mode: int = 0o755
     umask: int = 0
+    permissions: str = "checked"
     strict_modes: bool = False
     symlinks: str = "mf"
     read_only: bool = False
@@ -234,6 +235,15 @@ def _take(kind: type[Any], values: Mapping[str, Any]) -> Any:  # noqa: ANN401  #
 
 
 def _presentation(values: Mapping[str, Any]) -> PresentationConfig:
+    """Take the settings of how files appear.
+
+    Unchecked, whoever gets in may change everything, so nobody else may get in.
+    """
+    if values["allow_other"] and values["permissions"] == "unchecked":
+        raise ConfigurationError(
+            "--allow-other and --permissions=unchecked contradict each other: every user could "
+            "change everything"
+        )
     owner = {
         "uid": values["uid"] if values["uid"] is not None else os.getuid(),
         "gid": values["gid"] if values["gid"] is not None else os.getgid(),

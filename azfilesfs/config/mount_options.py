@@ -107,6 +107,15 @@ _FILE_OPTIONS: Final = (
         default="0",
         metavar="MODE",
     ),
+    option(
+        "permissions",
+        FILES,
+        "whether owners and modes are checked; unchecked, the mounting user's processes may do "
+        "everything whatever they say, and create and remove files with one request fewer of the "
+        "kernel; not with --allow-other",
+        choices=("checked", "unchecked"),
+        default="checked",
+    ),
     switch("strict-modes", FILES, "refuse chmod and chown (EPERM) instead of ignoring them"),
     option(
         "symlinks",

@@ -315,6 +315,7 @@ async def _serve_kernel(mount: _Mount, stopping: Stopping) -> None:
         mountpoint=config.mountpoint,
         source=source_name(config, mount.parts.credentials.endpoint.account),
         allow_other=config.presentation.allow_other,
+        checks_permissions=config.presentation.permissions == "checked",
         read_only=mount.filesystem.read_only,
         no_exec=config.presentation.no_exec,
         collect_writes=config.sharing.single_writer and not mount.filesystem.read_only,

@@ -59,6 +59,9 @@ class MountOptions:
     """What the kernel is told about the mount.
 
     Attributes:
+        checks_permissions: whether the kernel checks owners and modes; where it need not, it does
+            not ask for a directory's attributes again after each creation and removal in it. Where
+            others are allowed it always does: modes are all that holds them back.
         collect_writes: whether the kernel may keep what programs write until a flush or fsync, and
             keep sizes and times itself.
     """
@@ -66,16 +69,19 @@ class MountOptions:
     mountpoint: Path
     source: str
     allow_other: bool = False
+    checks_permissions: bool = True
     read_only: bool = False
     no_exec: bool = False
     collect_writes: bool = False
     readahead_kib: int = READAHEAD_KIB
 
     def flags(self) -> set[str]:
-        """Return the options for libfuse; permissions are always the kernel's to check."""
+        """Return the options for libfuse; permissions are the kernel's to check, or nobody's."""
         # libfuse splits at commas, pyfuse3 encodes as ASCII.
         source = quote(self.source, safe="/:@.-_ ~+")
-        flags = {"default_permissions", f"fsname={source}", f"subtype={_SUBTYPE}"}
+        flags = {f"fsname={source}", f"subtype={_SUBTYPE}"}
+        if self.checks_permissions or self.allow_other:
+            flags.add("default_permissions")
         if self.allow_other:
             flags.add("allow_other")
         if self.read_only:

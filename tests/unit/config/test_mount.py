@@ -82,7 +82,7 @@ def test_every_option_arrives():
     assert (by_flag.foreground, by_flag.drain_timeout) == (True, 30)
     assert set(texts) == {o.name for o in MOUNT_OPTIONS} - {
         *("account", "key-file", "sas-file", "connection-string-file", "credentials"),
-        *("endpoint", "ca-file", "close", "single-writer"),
+        *("endpoint", "ca-file", "close", "single-writer", "permissions"),
     }
 
 
@@ -103,6 +103,27 @@ def test_asynchronous_close():
     """It is asked for, never the default."""
     assert build({}).sharing.close == "sync"
     assert build({"close": "async"}).sharing.close == "async"
+
+
+def test_unchecked_permissions():
+    """They are asked for, never the default."""
+    assert build({}).presentation.permissions == "checked"
+    assert build({"permissions": "unchecked"}).presentation.permissions == "unchecked"
+    assert build({"permissions": "checked", "allow_other": "true"}).presentation.allow_other
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [
+        ({"permissions": "unchecked", "allow_other": "true"}, {}),
+        ({"permissions": "unchecked"}, {"AZFILESFS_ALLOW_OTHER": "true"}),
+        ({"allow_other": "true"}, {"AZFILESFS_PERMISSIONS": "unchecked"}),
+    ],
+)
+def test_unchecked_permissions_are_not_for_others(flags, environment):
+    """Where other users get in, modes are all that holds them back; wherever it was said."""
+    with pytest.raises(ConfigurationError, match="--allow-other and --permissions=unchecked"):
+        build(flags, environment)
 
 
 def test_a_single_writer_keeps_locks_to_itself():

@@ -174,6 +174,23 @@ async def test_how_it_shows_in_the_mount_table(fs, mountpoint):
             await outside(lambda: (mountpoint / "f").touch())
 
 
+@pytest.mark.parametrize(
+    ("allow_other", "checks_permissions", "checked"),
+    [(False, True, True), (False, False, False), (True, True, True), (True, False, True)],
+)
+def test_who_checks_permissions(*, allow_other: bool, checks_permissions: bool, checked: bool):
+    """The kernel does unless told otherwise, and always where other users may come in."""
+    options = MountOptions(
+        mountpoint=Path("/mnt"),
+        source="account/share",
+        allow_other=allow_other,
+        checks_permissions=checks_permissions,
+    )
+
+    assert ("default_permissions" in options.flags()) == checked
+    assert ("allow_other" in options.flags()) == allow_other
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may set the kernel's readahead")
 async def test_the_kernel_reads_further_ahead(fs, mountpoint):
     """The readahead of the mount is raised where that is permitted."""
