@@ -159,7 +159,7 @@ def _run_row(row: Row, results: Results, options: argparse.Namespace, where: Pla
     """Run one row and show it; False where it failed."""
     print(f"== {row.name}", file=sys.stderr, flush=True)
     result = RowResult()
-    repeats = 1 if options.quick else min(row.repeats or options.repeats, options.repeats)
+    repeats = 1 if options.quick else options.repeats
     context = Context(row, result, where.disk, where.memory, repeats, options.quick)
     started = time.monotonic()
     has_failed = False

@@ -179,7 +179,13 @@ def _mounted_by(process: subprocess.Popen[bytes], path: Path) -> Iterator[None]:
 
 
 _TTL: Final = ("--attr-ttl=60", "--dir-ttl=60")
-_LIKE_RCLONE: Final = ("--exclusive-create=mount", "--close=async", "--consistency=ttl", *_TTL)
+_LIKE_RCLONE: Final = (
+    "--exclusive-create=mount",
+    "--close=async",
+    "--consistency=ttl",
+    "--permissions=unchecked",
+    *_TTL,
+)
 _MAKERS: Final[dict[str, Maker]] = {
     "ours": partial(ours, ()),
     "ours-mount": partial(ours, ("--exclusive-create=mount",)),

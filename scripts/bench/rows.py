@@ -48,7 +48,6 @@ class Row:
         title: as the table shows it.
         workload: the function that runs it.
         contenders: who takes part, in turn.
-        repeats: how many turns; None for the run's own number.
         settings: what the workload reads: sizes, counts, latencies.
         quick: settings that ``--quick`` replaces.
         musts: the thresholds.
@@ -58,7 +57,6 @@ class Row:
     title: str
     workload: str
     contenders: tuple[str, ...]
-    repeats: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
     musts: tuple[Must, ...] = ()
