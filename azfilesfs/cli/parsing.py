@@ -15,7 +15,7 @@ SubParsers = Any  # argparse keeps the type of its subparsers to itself
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of printing its usage, and never completes abbreviated flags."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  # argparse's own settings
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  # passed on to argparse, each of its own type
         """Pass everything on."""
         # An abbreviation would make --key mean --key-file.
         super().__init__(**{"allow_abbrev": False} | settings)
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 class _Refuse(argparse.Action):
     """A flag that is understood, and refused with a reason."""
 
-    def __init__(self, reason: str, **settings: Any) -> None:  # noqa: ANN401  # argparse's own
+    def __init__(self, reason: str, **settings: Any) -> None:  # noqa: ANN401  # passed on as above
         super().__init__(nargs="?", help=argparse.SUPPRESS, **settings)
         self.reason = reason
 

@@ -16,7 +16,7 @@ from azfilesfs.errors import ConfigurationError
 _GROUP: Final = "options"
 
 
-def _option(name: str, text: str, **settings: Any) -> Option:  # noqa: ANN401  # Option's fields
+def _option(name: str, text: str, **settings: Any) -> Option:  # noqa: ANN401  # fields of Option, each of its own type
     variable = "AZFILESFS_EMULATOR_" + name.replace("-", "_").upper()
     return Option(**{"name": name, "group": _GROUP, "help": text, "variable": variable} | settings)
 

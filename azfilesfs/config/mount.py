@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from azfilesfs.config.convert import HostPort
 from azfilesfs.config.credentials import (
@@ -20,6 +20,10 @@ from azfilesfs.config.mount_options import CREDENTIAL_OPTIONS, MOUNT_OPTIONS
 from azfilesfs.config.options import Sources
 from azfilesfs.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Config = TypeVar("_Config", bound="DataclassInstance")
 _PERMISSIONS: Final = 0o777
 _LOCKS: Final = next(known for known in MOUNT_OPTIONS if known.name == "locks")
 
@@ -230,8 +234,8 @@ def log_config(values: Mapping[str, Any]) -> LogConfig:
     )
 
 
-def _take(kind: type[Any], values: Mapping[str, Any]) -> Any:  # noqa: ANN401  # an instance of kind
-    return kind(**{name: values[name] for name in kind.__dataclass_fields__})
+def _take(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
 
 
 def _presentation(values: Mapping[str, Any]) -> PresentationConfig:
@@ -249,7 +253,7 @@ def _presentation(values: Mapping[str, Any]) -> PresentationConfig:
         "gid": values["gid"] if values["gid"] is not None else os.getgid(),
     }
     modes = {name: values[name] & _PERMISSIONS for name in ("file_mode", "dir_mode", "umask")}
-    found: PresentationConfig = _take(PresentationConfig, {**values, **owner, **modes})
+    found = _take(PresentationConfig, {**values, **owner, **modes})
     return found
 
 
@@ -259,7 +263,7 @@ def _locks(sources: Sources, values: Mapping[str, Any]) -> LockConfig:
     Unlocking sends nothing of what the kernel has collected, so a lock between hosts would not
     protect what was written under it.
     """
-    found: LockConfig = _take(LockConfig, values)
+    found = _take(LockConfig, values)
     if not values["single_writer"]:
         return found
     if values["read_only"]:
@@ -278,5 +282,5 @@ def _storage(values: Mapping[str, Any], base: BaseDirectories) -> StorageConfig:
         "state": values["state_dir"] or base.state,
         "runtime": (*base.runtime, (values["state_dir"] or base.state) / "running"),
     }
-    found: StorageConfig = _take(StorageConfig, {**values, **places})
+    found = _take(StorageConfig, {**values, **places})
     return found

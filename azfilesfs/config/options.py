@@ -57,7 +57,7 @@ class Option:
             raise ConfigurationError(f"{where}: {error}") from None
 
 
-def option(name: str, group: str, text: str, **settings: Any) -> Option:  # noqa: ANN401  # Option's fields
+def option(name: str, group: str, text: str, **settings: Any) -> Option:  # noqa: ANN401  # fields of Option, each of its own type
     """Make an option whose environment variable follows from its name."""
     variable = "AZFILESFS_" + name.replace("-", "_").upper()
     return Option(**{"name": name, "group": group, "help": text, "variable": variable} | settings)

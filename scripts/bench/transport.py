@@ -282,7 +282,7 @@ def measure(repeats: int, *, with_httpx: bool = True) -> list[Row]:
     samples: dict[Case, dict[str, list[Sample]]] = {case: {} for case in CASES}
     with serving() as service:
         for turn in range(repeats + 1):
-            # Every other turn backwards: whatever comes second has a warmer machine.
+            # Every other turn backwards, so that none of two cases always comes second.
             for case in CASES if turn % 2 else reversed(CASES):
                 passes = {"curl": _run_curl(service, case)} if case.work != "small" else {}
                 passes |= {kind.value: _run_worker(service, case, kind) for kind in kinds}
