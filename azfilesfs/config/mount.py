@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from azfilesfs.config.convert import HostPort
 from azfilesfs.config.credentials import (
@@ -20,12 +20,15 @@ from azfilesfs.config.mount_options import CREDENTIAL_OPTIONS, MOUNT_OPTIONS
 from azfilesfs.config.options import Sources
 from azfilesfs.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_Config = TypeVar("_Config", bound="DataclassInstance")
+_Config = TypeVar("_Config", bound="_Dataclass")
 _PERMISSIONS: Final = 0o777
 _LOCKS: Final = next(known for known in MOUNT_OPTIONS if known.name == "locks")
+
+
+class _Dataclass(Protocol):
+    """What every dataclass has, for the types of a function that makes any of them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
