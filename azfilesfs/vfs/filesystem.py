@@ -29,6 +29,7 @@ from azfilesfs.vfs.conflicts import ConflictResolver
 from azfilesfs.vfs.context import Context, Lower
 from azfilesfs.vfs.directories import DirectoryReader
 from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.exclusive import ExclusiveMaker
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.gate import PathGate
 from azfilesfs.vfs.handles import FileHandle
@@ -91,12 +92,13 @@ class FileSystem:
         uploader = Uploader(context)
         conflicts = ConflictResolver(context, uploader)
         self._flusher = Flusher(context, uploader, conflicts)
-        effects = ContentEffects(context, self._namespace, self._flusher, conflicts)
+        exclusive = ExclusiveMaker(context, self._private)
+        effects = ContentEffects(context, self._namespace, self._flusher, conflicts, exclusive)
         context.locks.attach(effects, context.inodes)
         self.locks = LockRequests(context)
         self._writer = Writer(context, self._flusher)
         self._reader = FileReader(context, self._namespace)
-        self._opener = Opener(context, self._namespace, self._writer, self._flusher, self._private)
+        self._opener = Opener(context, self._namespace, self._writer, self._flusher, exclusive)
         self._remover = Remover(context, self._namespace, self._private)
         self._renamer = Renamer(
             context, self._namespace, self._flusher, self._remover, self._private
@@ -165,10 +167,8 @@ class FileSystem:
             properties = await self._context.share.get_directory_properties(path)
         self._context.tree.take(root, properties, self._context.now())
         if not self.read_only:
-            options = self._context.options
-            await send_acknowledged(
-                self._context.share, self._context.staging, options.operation_deadline
-            )
+            deadline = self._context.options.operation_deadline
+            await send_acknowledged(self._context.share, self._context.staging, deadline)
 
     async def drain(self) -> int:
         """Bring everything to the service; return the number of files that could not be sent.

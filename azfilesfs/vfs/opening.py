@@ -8,19 +8,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from dataclasses import replace
 
 from azfilesfs.client import Times
 from azfilesfs.errors import FileAlreadyExists, FileNotFound, InvalidRange
 from azfilesfs.errors import ParentNotFound as MissingParent
-from azfilesfs.model.properties import NEW_CONTENT, EntryKind, Properties
+from azfilesfs.model.properties import EntryKind
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import VfsError
+from azfilesfs.vfs.exclusive import ExclusiveMaker
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.handles import FileHandle
 from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.namespace import Namespace
-from azfilesfs.vfs.private import PrivateDirectory
 from azfilesfs.vfs.removal import discard_nameless
 from azfilesfs.vfs.source import InodeSource
 from azfilesfs.vfs.types import Consistency, ExclusiveCreate, OpenResult
@@ -39,13 +38,13 @@ class Opener:
         namespace: Namespace,
         writer: Writer,
         flusher: Flusher,
-        private: PrivateDirectory,
+        exclusive: ExclusiveMaker,
     ) -> None:
         self._context = context
         self._namespace = namespace
         self._writer = writer
         self._flusher = flusher
-        self._private = private
+        self._exclusive = exclusive
 
     async def open_file(self, inode: Inode, flags: int) -> OpenResult:
         """Open an existing file and give it a handle; raises as ``open``."""
@@ -189,46 +188,22 @@ class Opener:
         return inode
 
     async def _create_exclusively(self, parent: Inode, name: str) -> Inode:
-        """Rename an empty temp file to the name without replacing.
-
-        The service decides between hosts.
-        """
-        renamed = await self._private.attempt(lambda: self._rename_temporary(parent, name))
-        self._context.nursery.start_soon(self._restock)
-        holder = self._context.inodes.child(parent, name)
-        if holder is not None:
+        """Make an empty file that is not there; the service decides between hosts."""
+        now = self._context.wall_ns()
+        try:
+            made = await self._exclusive.make(parent, name, Times(last_write_ns=now, change_ns=now))
+        except FileAlreadyExists:
+            raise VfsError(errno.EEXIST, "another client has made it") from None
+        inode = self._context.inodes.child(parent, name)
+        if inode is not None:
             # A listing that was under way has shown it already.
-            self._context.inodes.learn_id(holder, replace(renamed, size=0, content=NEW_CONTENT))
-            inode = holder
+            self._context.inodes.learn_id(inode, made)
         else:
-            properties = replace(renamed, size=0, content=NEW_CONTENT)
-            inode = self._context.inodes.add(parent, name, EntryKind.FILE, properties)
+            inode = self._context.inodes.add(parent, name, EntryKind.FILE, made)
         inode.created_here = True
         inode.checked_at = self._context.now()
         inode.pages_of = inode.validator
         return inode
-
-    async def _rename_temporary(self, parent: Inode, name: str) -> Properties:
-        temporary, made = await self._private.empty_file()
-        now = self._context.wall_ns()
-        try:
-            async with self._context.gate.path(parent) as directory:
-                with self._context.tree.doubting(parent):
-                    return await self._context.share.rename_file(
-                        temporary,
-                        directory.child(name),
-                        expected_file_id=made.file_id,
-                        times=Times(last_write_ns=now, change_ns=now),
-                    )
-        except FileAlreadyExists:
-            self._private.give_back(temporary, made)
-            raise VfsError(errno.EEXIST, "another client has made it") from None
-
-    async def _restock(self) -> None:
-        try:
-            await self._private.restock()
-        except Exception as error:  # noqa: BLE001  # a task of its own must not end the filesystem
-            _LOG.debug("no temp files could be made ahead: %s", error)
 
     # -- closing ---------------------------------------------------------------------------------
 

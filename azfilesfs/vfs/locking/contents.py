@@ -12,7 +12,8 @@ class FileContents(Protocol):
     """Before a lock is taken, once it is there, at a loss."""
 
     async def send_all(self, inode: Inode) -> None:
-        """Bring what is dirty in a file to the service.
+        """Bring what is dirty in a file to the service; a new, empty one becomes the file of that
+        name there, whichever host makes it.
 
         Raises:
             VfsError: it could not be done; whether the file is still dirty tells if it may succeed

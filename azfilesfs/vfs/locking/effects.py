@@ -13,6 +13,7 @@ from azfilesfs.model.properties import Properties
 from azfilesfs.vfs.conflicts import ConflictResolver
 from azfilesfs.vfs.context import Context
 from azfilesfs.vfs.errors import LOST_LOCK, VfsError
+from azfilesfs.vfs.exclusive import ExclusiveMaker
 from azfilesfs.vfs.flusher import Flusher
 from azfilesfs.vfs.inodes import Inode, Place
 from azfilesfs.vfs.namespace import Namespace
@@ -27,19 +28,24 @@ class ContentEffects:
         namespace: Namespace,
         flusher: Flusher,
         conflicts: ConflictResolver,
+        exclusive: ExclusiveMaker,
     ) -> None:
         self._context = context
         self._namespace = namespace
         self._flusher = flusher
         self._conflicts = conflicts
+        self._exclusive = exclusive
 
     async def send_all(self, inode: Inode) -> None:
-        """Bring what is dirty in a file to the service.
+        """Bring what is dirty in a file to the service; a new, empty one becomes the file of that
+        name there, whichever host makes it.
 
         Raises:
             VfsError: it could not be done; whether the file is still dirty tells if it may succeed
                 later.
         """
+        if inode.place is Place.LOCAL:
+            await self._exclusive.join(inode)
         if inode.place is not Place.UNLINKED and inode.dirty is not None:
             await self._flusher.flush(inode)
 

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,17 @@ def locking_app() -> EmulatorApp:
 
 
 class Line:
-    """The connection of one host: cut, or watched."""
+    """The connection of one host: cut, or watched.
+
+    Attributes:
+        before: what happens once before the next request with such a part in its line.
+    """
 
     def __init__(self) -> None:
         """Begin connected."""
         self.is_cut = False
         self.requests: list[str] = []
+        self.before: dict[str, Callable[[], Awaitable[None]]] = {}
 
     def wrap(self, app):
         """Stand before the service."""
@@ -45,7 +50,10 @@ class Line:
                 if self.is_cut:
                     raise OSError("cut")
                 query = scope["query_string"].decode()
-                self.requests.append(f"{scope['method']} {scope['path']}?{query}")
+                line = f"{scope['method']} {scope['path']}?{query}"
+                self.requests.append(line)
+                for part in [part for part in self.before if part in line]:
+                    await self.before.pop(part)()
             await app(scope, receive, send)
 
         return through

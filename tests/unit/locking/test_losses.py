@@ -233,9 +233,10 @@ async def test_a_file_that_others_remove(app, tmp_path, autojump_clock):
 @pytest.mark.semantics("S6.2")
 @pytest.mark.expect_log("conflict on")
 async def test_a_lock_file_that_two_mounts_make(app, tmp_path, autojump_clock):
-    """Who comes second is refused, each of its descriptors: none of them has a lock of its own."""
+    """Who comes second with bytes of its own is refused, each of its descriptors."""
     async with host(app, tmp_path / "a") as a, host(app, tmp_path / "b") as b:
         mine = [await b.open("made", os.O_CREAT | os.O_RDWR) for _ in range(2)]
+        await mine[0].write(b"bytes")
         here = await a.open("made", os.O_CREAT | os.O_RDWR)
         await trio.sleep(2)
         await a.flock(here, fcntl.LOCK_EX)
