@@ -22,6 +22,13 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield running
 
 
+@pytest.fixture
+def quiet(tmp_path: Path) -> Iterator[Emulator]:
+    """Run an emulator with a share that nobody else uses: other mounts may send heartbeats."""
+    with running_emulator(tmp_path, "--share", "share") as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def common(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     """Mount one share for all tests that only want a filesystem."""

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.harness import Emulator, Mount, eventually, mounted, running_emulator
+from tests.mount.harness import Emulator, Mount, eventually, mounted
 from tests.mount.lock_processes import Obeying, obeying
 
 pytestmark = [pytest.mark.mount]
 
 HEARTBEAT = "RenameFile"
-
-
-@pytest.fixture
-def quiet(tmp_path: Path) -> Iterator[Emulator]:
-    """Run an emulator that nobody else uses."""
-    with running_emulator(tmp_path, "--share", "share") as running:
-        yield running
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from azfilesfs.client import (
     service_sas,
 )
 from azfilesfs.emulator.options import DEFAULT_ACCOUNT, DEFAULT_KEY
-from tests.mount.harness import Emulator, Mount, eventually
+from tests.mount.harness import Emulator, Mount, eventually, mounted
 
 pytestmark = [pytest.mark.mount]
 
@@ -179,28 +179,27 @@ def reading_signatures() -> dict[str, SasCredential]:
     """Make signatures that read files and do nothing else."""
     limits = SasLimits(expiry=datetime.now(UTC) + timedelta(hours=1))
     return {
-        "share": service_sas(KEY, SasScope(SHARE), "r", limits),
+        "share": service_sas(KEY, SasScope("share"), "r", limits),
         "account": account_sas(KEY, "r", "o", limits),
     }
 
 
 @pytest.mark.semantics("S15.1", "S15.3", "S15.4", "S15.5")
 @pytest.mark.parametrize("kind", ["share", "account"])
-def test_signature_that_sees_only_files(
-    emulator: Emulator, here: Mount, tmp_path: Path, name: str, kind: str
-):
+def test_signature_that_sees_only_files(quiet: Emulator, tmp_path: Path, name: str, kind: str):
     """A SAS that may neither list nor write mounts; files are read by name, and nothing is made."""
-    (here.path / name).mkdir()
-    (here.path / name / "file").write_bytes(b"x" * 2_000_000)
-    made = Mount(tmp_path / "narrow", tmp_path / "home", SHARE, dict(emulator.environment))
+    with mounted(tmp_path / "here", quiet, "share") as here:
+        (here.path / name).mkdir()
+        (here.path / name / "file").write_bytes(b"x" * 2_000_000)
+    made = Mount(tmp_path / "narrow", tmp_path / "home", "share", dict(quiet.environment))
     del made.environment["AZURE_STORAGE_CONNECTION_STRING"]
     made.home.mkdir()
     sas = made.home / "sas"
     sas.write_text(reading_signatures()[kind].query())
-    emulator.reset()
+    quiet.reset()
 
     made.mount(
-        "--sas-file", str(sas), "--account", DEFAULT_ACCOUNT, "--endpoint", emulator.url.rstrip("/")
+        "--sas-file", str(sas), "--account", DEFAULT_ACCOUNT, "--endpoint", quiet.url.rstrip("/")
     )
     try:
         assert (made.path / name / "file").read_bytes() == b"x" * 2_000_000
@@ -216,7 +215,7 @@ def test_signature_that_sees_only_files(
 
     answered = {
         operation
-        for operation, answers in emulator.requests().items()
+        for operation, answers in quiet.requests().items()
         if any(status.startswith("2") for status in answers)
     }
     assert answered <= {"GetDirectoryProperties", "GetFileProperties", "GetFile"}
