@@ -110,6 +110,23 @@ async def test_a_fast_writer_waits_sooner_while_all_slots_are_taken(mount, app):
         await file.close()
 
 
+@pytest.mark.semantics("S2.15")
+async def test_a_writer_waits_for_a_range_that_gets_no_answer(mount, app):
+    """With the slot taken for that long, a writer gets ahead by twice what begins a pass."""
+    async with mount(upload_parallelism=1, **SMALL) as program:
+        app.faults.add(operation="PutRange", delay=1.0, times=1)
+        file = await program.open("a", CREATE)
+        await file.write(pattern(5 * MIB))
+        with trio.fail_after(20):
+            while not program.fs._flusher._uploader.is_busy:
+                await trio.sleep(0.001)
+        with trio.move_on_after(0.5):
+            for start in range(5, 63):
+                await program.fs.write(file.handle, start * MIB, pattern(MIB))
+        assert program.fs.statistics().dirty_bytes == 8 * MIB
+        await file.close()
+
+
 async def test_a_writer_goes_on_while_a_pass_is_compared(mount, app):
     """Between the last range of a pass and the first of the next the time is the writer's."""
     async with mount(upload_parallelism=1, **SMALL) as program:
