@@ -2,7 +2,8 @@
 
 A program that goes through a tree (find, git status, rm -r) enters one directory after another, and
 would wait a round trip for each. When it enters a second child of a directory, the next ones in the
-order of the listing are listed ahead: two at first, more with each that was wanted.
+order of the listing are listed ahead: two at first, more with each that was wanted, but no more
+than it comes to within the TTL at its pace.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ _PAUSE_SECONDS = 5.0
 _AT_ONCE = 64
 _WALKS = 32
 _MOST_NAMES = 20_000
+_TTL_SHARE = 0.75
+"""Of the TTL so much is counted on: directories differ in size."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -38,17 +42,22 @@ class _Walk:
 
     Attributes:
         listed_at: which listing the order is of.
-        at: clock of the last step.
+        at: clock of the last look. stepped_at: of the last step to another child.
+        pace: seconds from one child to the next, on a sliding average; None before the first step.
         places: place of each child directory in the order by the key of its name.
         names: the keys in this order.
         key: of the child that was entered last. last: its place, -1 where it has none.
         window: how many to list ahead.
     """
 
-    __slots__ = ("at", "key", "last", "listed_at", "names", "places", "window")
+    __slots__ = (
+        "at", "key", "last", "listed_at", "names", "pace", "places", "stepped_at", "window",
+    )  # fmt: skip
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, now: float) -> None:
         self.key = key
+        self.pace: float | None = None
+        self.stepped_at = now
         self.listed_at = self.at = float("-inf")
         self.places: dict[str, int] = {}
         self.names: list[str] = []
@@ -62,7 +71,7 @@ class _Walk:
         self.places = {key: place for place, key in enumerate(self.names)}
         self.listed_at, self.last = view.listed_at, self.places.get(self.key, -1)
 
-    def step(self, key: str, *, is_late: bool) -> list[str]:
+    def step(self, key: str, now: float, ttl: float, *, is_late: bool) -> list[str]:
         """Note that a child is entered; return those to list ahead.
 
         Fewer where it was listed so far ahead that the TTL was over when the walk came to it.
@@ -70,13 +79,24 @@ class _Walk:
         place = self.places.get(key)
         if place is None or place == self.last:
             return []
+        self._measure(now, place)
         is_onward = self.last < place <= self.last + AHEAD or self.last < 0
         if is_late:
             self.window = max(self.window // 4, 1)
         else:
             self.window = min(self.window * 2, AHEAD) if is_onward else 1
         self.key, self.last = key, place
-        return self.names[place + 1 : place + 1 + self.window] if is_onward else []
+        count = min(self.window, self._within(ttl))
+        return self.names[place + 1 : place + 1 + count] if is_onward else []
+
+    def _measure(self, now: float, place: int) -> None:
+        seconds = (now - self.stepped_at) / max(place - self.last, 1)
+        self.stepped_at = now
+        self.pace = seconds if self.pace is None else self.pace + (seconds - self.pace) / 4
+
+    def _within(self, ttl: float) -> int:
+        """Return how many children the walk will come to before the TTL of a listing is over."""
+        return int(ttl * _TTL_SHARE / self.pace) if self.pace else AHEAD
 
 
 class Prefetcher:
@@ -114,7 +134,7 @@ class Prefetcher:
         walk = self._walks.pop(parent, None)
         is_second = walk is not None and now - walk.at < _PAUSE_SECONDS
         if walk is None or not is_second:
-            walk = _Walk(key)
+            walk = _Walk(key, now)
         elif walk.listed_at != view.listed_at:
             walk.number(view)
         walk.at = now
@@ -122,7 +142,8 @@ class Prefetcher:
         if len(self._walks) > _WALKS:
             self._walks.popitem(last=False)
         if is_second:
-            self._go_on(parent, view, walk.step(key, is_late=is_late))
+            ttl = self._context.options.dir_ttl
+            self._go_on(parent, view, walk.step(key, now, ttl, is_late=is_late))
 
     def _go_on(self, parent: Inode, view: DirectoryView, names: list[str]) -> None:
         for name in names:

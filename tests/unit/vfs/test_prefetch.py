@@ -78,6 +78,29 @@ async def test_a_slow_walk_is_not_overtaken_by_far(mount, tree, app, clock):
         assert operations(app)["ListDirectoriesAndFiles"] <= 5 + 10 + 9
 
 
+async def test_a_walk_that_takes_its_time_lists_nothing_in_vain(mount, tree, app, clock):
+    """Who removes what is in each directory comes to few of them within the TTL: so many ahead."""
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        app.requests.reset()
+        for number in range(10):
+            await program.names(f"d{number}")
+            await listed(program)
+            clock.jump(0.2)
+        # Each directory once, and the root again when its TTL is over.
+        assert operations(app) == {"ListDirectoriesAndFiles": 10 + 2}
+
+
+async def test_a_walk_that_hurries_again_gets_further_ahead(mount, tree, app, clock):
+    """One slow directory holds the others back for some steps and not for good."""
+    async with mount(attr_ttl=10.0, dir_ttl=10.0) as program:
+        app.requests.reset()
+        for number in range(6):
+            await program.names(f"d{number}")
+            await listed(program)
+            clock.jump(4.0 if number == 0 else 0.1)
+        assert operations(app) == {"ListDirectoriesAndFiles": 11}
+
+
 async def test_jumping_about_is_no_walk(mount, tree, app):
     """Going backwards lists no more than what was asked for."""
     async with mount() as program:
