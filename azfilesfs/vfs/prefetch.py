@@ -43,7 +43,8 @@ class _Walk:
     Attributes:
         listed_at: which listing the order is of.
         at: clock of the last look. stepped_at: of the last step to another child.
-        pace: seconds from one child to the next, on a sliding average; None before the first step.
+        pace: seconds that the last step took from one child to the next, or the one before it where
+            that was quicker: one pause slows no walk down. None before the first step.
         places: place of each child directory in the order by the key of its name.
         names: the keys in this order.
         key: of the child that was entered last. last: its place, -1 where it has none.
@@ -51,13 +52,15 @@ class _Walk:
     """
 
     __slots__ = (
-        "at", "key", "last", "listed_at", "names", "pace", "places", "stepped_at", "window",
+        "_step_seconds", "at", "key", "last", "listed_at", "names", "pace", "places", "stepped_at",
+        "window",
     )  # fmt: skip
 
     def __init__(self, key: str, now: float) -> None:
         self.key = key
         self.pace: float | None = None
         self.stepped_at = now
+        self._step_seconds = float("inf")
         self.listed_at = self.at = float("-inf")
         self.places: dict[str, int] = {}
         self.names: list[str] = []
@@ -79,8 +82,8 @@ class _Walk:
         place = self.places.get(key)
         if place is None or place == self.last:
             return []
-        self._measure(now, place)
         is_onward = self.last < place <= self.last + AHEAD or self.last < 0
+        self._measure(now, place - self.last if is_onward else 0)
         if is_late:
             self.window = max(self.window // 4, 1)
         else:
@@ -89,10 +92,11 @@ class _Walk:
         count = min(self.window, self._within(ttl))
         return self.names[place + 1 : place + 1 + count] if is_onward else []
 
-    def _measure(self, now: float, place: int) -> None:
-        seconds = (now - self.stepped_at) / max(place - self.last, 1)
+    def _measure(self, now: float, steps: int) -> None:
+        """Note how long so many steps took; none where the walk begins anew."""
+        before, self._step_seconds = self._step_seconds, (now - self.stepped_at) / max(steps, 1)
+        self.pace = min(before, self._step_seconds) if steps else None
         self.stepped_at = now
-        self.pace = seconds if self.pace is None else self.pace + (seconds - self.pace) / 4
 
     def _within(self, ttl: float) -> int:
         """Return how many children the walk will come to before the TTL of a listing is over."""

@@ -91,7 +91,7 @@ async def test_a_walk_that_takes_its_time_lists_nothing_in_vain(mount, tree, app
 
 
 async def test_a_walk_that_hurries_again_gets_further_ahead(mount, tree, app, clock):
-    """One slow directory holds the others back for some steps and not for good."""
+    """One slow directory holds the others back for a step and not for good."""
     async with mount(attr_ttl=10.0, dir_ttl=10.0) as program:
         app.requests.reset()
         for number in range(6):
@@ -99,6 +99,19 @@ async def test_a_walk_that_hurries_again_gets_further_ahead(mount, tree, app, cl
             await listed(program)
             clock.jump(4.0 if number == 0 else 0.1)
         assert operations(app) == {"ListDirectoriesAndFiles": 11}
+
+
+async def test_a_second_walk_is_as_quick_as_the_first(mount, tree, app, clock):
+    """The time between two of them is none that the walk takes for a directory."""
+    async with mount(attr_ttl=1.0, dir_ttl=1.0) as program:
+        for _ in range(2):
+            app.requests.reset()
+            for number in range(4):
+                await program.names(f"d{number}")
+                await listed(program)
+            # The root, the first two, and from the second on 2, 4 and more ahead.
+            assert operations(app) == {"ListDirectoriesAndFiles": 11}
+            clock.jump(3)
 
 
 async def test_jumping_about_is_no_walk(mount, tree, app):
