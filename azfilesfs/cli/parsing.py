@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 class _Refuse(argparse.Action):
     """A flag that is understood, and refused with a reason."""
 
-    def __init__(self, reason: str, **settings: Any) -> None:  # noqa: ANN401  # passed on as above
+    def __init__(self, reason: str, **settings: Any) -> None:  # noqa: ANN401  # passed on to argparse, each of its own type
         super().__init__(nargs="?", help=argparse.SUPPRESS, **settings)
         self.reason = reason
 

@@ -51,7 +51,7 @@ class Context:
     repeats: int
     is_quick: bool = False
 
-    def setting(self, name: str) -> Any:  # noqa: ANN401  # as TOML has it
+    def setting(self, name: str) -> Any:  # noqa: ANN401  # whatever TOML may hold
         """Return a setting of the row."""
         return self.row.setting(name, is_quick=self.is_quick)
 

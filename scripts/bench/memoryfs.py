@@ -60,7 +60,7 @@ class MemoryFile(pyfuse3.Operations):
 
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
         """Return a part, without a copy."""
-        return self._memory[off : off + size]  # type: ignore[return-value]  # any buffer will do
+        return self._memory[off : off + size]  # type: ignore[return-value]  # pyfuse3 takes any buffer
 
 
 def main() -> None:

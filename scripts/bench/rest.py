@@ -130,7 +130,7 @@ class Rest:
         """Delete a file if it is there."""
         self.ask("DELETE", self.path(name))
 
-    def control(self, method: str, name: str, document: object = None) -> Any:  # noqa: ANN401  # JSON
+    def control(self, method: str, name: str, document: object = None) -> Any:  # noqa: ANN401  # whatever JSON may hold
         """Use the emulator's control interface."""
         body = b"" if document is None else json.dumps(document).encode()
         _, _, data = self.ask(method, f"/_emulator/{name}", body)

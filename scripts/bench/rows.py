@@ -61,7 +61,7 @@ class Row:
     quick: Mapping[str, Any] = field(default_factory=dict)
     musts: tuple[Must, ...] = ()
 
-    def setting(self, name: str, *, is_quick: bool) -> Any:  # noqa: ANN401  # as TOML has it
+    def setting(self, name: str, *, is_quick: bool) -> Any:  # noqa: ANN401  # whatever TOML may hold
         """Return a setting.
 
         Raises:

@@ -95,7 +95,7 @@ class Sight:
             status, _, data = client.ask("GET", client.path(place, query))
             if status != 200:
                 return []
-            root = ElementTree.fromstring(data)  # noqa: S314  # of our own emulator
+            root = ElementTree.fromstring(data)  # noqa: S314  # the answer of our own emulator
             for entry in root.iterfind("./Entries/File"):
                 size = entry.findtext("./Properties/Content-Length") or "0"
                 self.sizes[_below(directory, entry)] = int(size)

@@ -58,7 +58,7 @@ class _PieceReader:
 
     def __init__(self, descriptor: int, size: int, seed: int) -> None:
         self._descriptor = descriptor
-        places = random.Random(seed).sample(range(size // PIECE), min(size // PIECE, 200_000))  # noqa: S311  # no secret
+        places = random.Random(seed).sample(range(size // PIECE), min(size // PIECE, 200_000))  # noqa: S311  # places to read, no secret
         self._places = iter(places)
         self._lock = threading.Lock()
         self._done = 0

@@ -168,7 +168,7 @@ class Resolver(trio.abc.HostnameResolver):
     def __init__(self, *, knows: bool) -> None:
         self.knows = knows
 
-    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002  # trio's
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002  # the name that trio gives it
         """Return the loopback address."""
         if not self.knows:
             raise trio.socket.gaierror(-2, "Name or service not known")

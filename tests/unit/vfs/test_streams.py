@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import trio
+import trio.testing
 
 from azfilesfs.emulator.app import EmulatorApp
 from azfilesfs.model.limits import MIB
@@ -114,16 +115,21 @@ async def test_a_fast_writer_waits_sooner_while_all_slots_are_taken(mount, app):
 async def test_a_writer_waits_for_a_range_that_gets_no_answer(mount, app):
     """With the slot taken for that long, a writer gets ahead by twice what begins a pass."""
     async with mount(upload_parallelism=1, **SMALL) as program:
-        app.faults.add(operation="PutRange", delay=1.0, times=1)
+        app.faults.add(operation="PutRange", delay=2.0, times=1)
         file = await program.open("a", CREATE)
         await file.write(pattern(5 * MIB))
         with trio.fail_after(20):
             while not program.fs._flusher._uploader.is_busy:
                 await trio.sleep(0.001)
-        with trio.move_on_after(0.5):
-            for start in range(5, 63):
+
+        async def write() -> None:
+            for start in range(5, 20):
                 await program.fs.write(file.handle, start * MIB, pattern(MIB))
-        assert program.fs.statistics().dirty_bytes == 8 * MIB
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await trio.testing.wait_all_tasks_blocked()
+            assert program.fs.statistics().dirty_bytes == 8 * MIB
         await file.close()
 
 
